@@ -1,0 +1,320 @@
+"""Recipe of pretraining: one dial, `model.size`, derives the rest; anything derived can be set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import NOT_IDENTITY, Recipe, Section
+
+Size = Literal["nano", "tiny", "mini", "small", "medium", "large"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a size stands for."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_length: int  # tokens
+    batch_size: int  # sequences an optimizer step
+    learning_rate: float
+
+
+# Parameters without embeddings are about 12 · layers · width²: 0.8M, 4.7M, 19M, 85M, 302M, 708M.
+SIZES: dict[str, Shape] = {
+    "nano": Shape(hidden_size=128, num_hidden_layers=4, num_attention_heads=4, max_length=128, batch_size=16, learning_rate=3e-3),
+    "tiny": Shape(hidden_size=256, num_hidden_layers=6, num_attention_heads=4, max_length=256, batch_size=16, learning_rate=2e-3),
+    "mini": Shape(hidden_size=448, num_hidden_layers=8, num_attention_heads=7, max_length=512, batch_size=32, learning_rate=1.5e-3),
+    "small": Shape(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, max_length=1024, batch_size=256, learning_rate=1e-3),
+    "medium": Shape(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, max_length=1024, batch_size=256, learning_rate=6e-4),
+    "large": Shape(hidden_size=1280, num_hidden_layers=36, num_attention_heads=20, max_length=1024, batch_size=512, learning_rate=4e-4),
+}  # fmt: skip
+
+MAX_DERIVED_MICRO_BATCH_TOKENS = 16_384  # activations of `small` at this size take about 12 GiB without checkpointing
+
+
+class ModelSection(Section):
+    """The network."""
+
+    size: Size = Field("tiny", description="The dial: width, depth, length, batch and learning rate follow from it.")
+    architecture: Literal["llama", "qwen3"] = Field(
+        "qwen3", description="Both run everywhere; qwen3 normalises queries and keys, which steadies training."
+    )
+    hidden_size: int | None = Field(None, ge=16, description="Width of the residual stream. Derived from size.")
+    num_hidden_layers: int | None = Field(None, ge=1, description="Transformer blocks. Derived from size.")
+    num_attention_heads: int | None = Field(None, ge=1, description="Query heads. Derived from size.")
+    num_key_value_heads: int | None = Field(
+        None,
+        ge=1,
+        description="Key and value heads; fewer than query heads is grouped-query attention. As many, if not set.",
+    )
+    intermediate_size: int | None = Field(
+        None, ge=16, description="Width of the gated MLP. Derived: 8/3 of hidden_size, rounded up to 64."
+    )
+    tie_word_embeddings: bool = Field(True, description="Share input and output embeddings.")
+    rope_theta: float = Field(10_000.0, gt=0, description="Base of the rotary position embedding.")
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        description="Sequence length, and the model's context. Derived from size.",
+        json_schema_extra={"unit": "tokens"},
+    )
+
+
+class DataSection(Section):
+    """How documents become sequences."""
+
+    packing: Literal["documents", "plain"] = Field(
+        "documents",
+        description="documents: attention stops at document boundaries. plain: it crosses them, as in GPT-2.",
+    )
+    validation_fraction: float = Field(
+        0.05, gt=0, lt=0.9, description="Share of the tokens held out to measure validation loss on."
+    )
+    validation_split: Literal["auto", "documents", "tail"] = Field(
+        "auto",
+        description="documents: hold out whole documents, chosen by the seed. tail: the end of the corpus. "
+        "auto: documents if there are at least 100.",
+    )
+    seed: int = Field(
+        0, ge=0, description="Seeds the initial weights, the held-out documents and the order of sequences."
+    )
+
+
+class BatchSection(Section):
+    """How many sequences go through at once. Global batch = per device · accumulation · processes."""
+
+    batch_size: int | None = Field(
+        None, ge=1, description="Sequences an optimizer step, over all processes. Derived from size.",
+        json_schema_extra={"unit": "sequences"},
+    )  # fmt: skip
+    per_device_batch_size: int | None = Field(
+        None, ge=1, description="Sequences that a device holds at once. Derived; lower it when memory runs out.",
+        json_schema_extra={"unit": "sequences", **NOT_IDENTITY},
+    )  # fmt: skip
+    gradient_accumulation_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Micro-batches an optimizer step. Derived from the two batch sizes.",
+        json_schema_extra=NOT_IDENTITY,
+    )
+
+
+class OptimizerSection(Section):
+    """AdamW (Loshchilov & Hutter 2019)."""
+
+    learning_rate: float | None = Field(None, gt=0, description="Peak learning rate. Derived from size.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled decay of matrices; norms and biases have none.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the gradient's running mean.")
+    beta2: float = Field(0.95, ge=0, lt=1, description="Decay of the squared gradient's running mean.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Clip the gradient's norm to this; 0 does not clip.")
+
+
+class ScheduleSection(Section):
+    """The learning rate over the run."""
+
+    max_steps: int = Field(1000, ge=1, description="Optimizer steps to make.", json_schema_extra={"unit": "steps"})
+    lr_scheduler_type: Literal["cosine", "wsd"] = Field(
+        "cosine",
+        description="cosine: falls all the way. wsd: warm-up, stable, then a decay at the end (Hu et al. 2024).",
+    )
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Share of the steps with a rising learning rate.")
+    decay_ratio: float = Field(0.2, ge=0, le=1, description="wsd: share of the steps with a falling learning rate.")
+    min_learning_rate_ratio: float = Field(
+        0.1, ge=0, le=1, description="Where the learning rate ends, as a share of its peak."
+    )
+
+
+class PrecisionSection(Section):
+    """Number formats and compilation."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of the matrix products; weights stay float32. auto: bfloat16 where the device is fast at it.",
+    )
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="torch.compile. auto: on a GPU, or where the run is long enough to pay for the warm-up of a minute.",
+        json_schema_extra=NOT_IDENTITY,
+    )
+
+
+class EvaluationSection(Section):
+    """What is measured and sampled during training."""
+
+    eval_steps: int | None = Field(
+        None, ge=1, description="Validate and sample every this many steps. Derived: ten times a run.",
+        json_schema_extra={"unit": "steps", **NOT_IDENTITY},
+    )  # fmt: skip
+    eval_tokens: int = Field(
+        65_536, ge=256, description="Held-out tokens to measure on, at most; the last validation takes all of them up to eight times this.",
+        json_schema_extra={"unit": "tokens", **NOT_IDENTITY},
+    )  # fmt: skip
+    sample_prompts: list[str] = Field(
+        default_factory=lambda: ["The "],
+        description="Texts to continue at each validation.",
+        json_schema_extra=NOT_IDENTITY,
+    )
+    sample_tokens: int = Field(
+        48,
+        ge=0,
+        description="Length of those samples; 0 writes none.",
+        json_schema_extra={"unit": "tokens", **NOT_IDENTITY},
+    )
+
+
+class CheckpointSection(Section):
+    """What is kept of a run."""
+
+    save_steps: int | None = Field(
+        None, ge=1, description="Write a checkpoint every this many steps. Derived: five times a run.",
+        json_schema_extra={"unit": "steps", **NOT_IDENTITY},
+    )  # fmt: skip
+    keep_last: int = Field(
+        2, ge=1, description="How many of the newest checkpoints to keep.", json_schema_extra=NOT_IDENTITY
+    )
+    keep_best: bool = Field(
+        True, description="Keep the checkpoint of the lowest validation loss too.", json_schema_extra=NOT_IDENTITY
+    )
+
+
+class LaunchSection(Section):
+    """On how many processes it runs."""
+
+    kind: Literal["local", "torchrun"] = Field(
+        "local",
+        description="local: one process. torchrun: data-parallel processes (DDP).",
+        json_schema_extra={"flag": "--launch", **NOT_IDENTITY},
+    )
+    processes: int = Field(1, ge=1, description="Processes of torchrun, one a GPU.", json_schema_extra=NOT_IDENTITY)
+
+
+class PretrainRecipe(Recipe):
+    """Train a model from scratch on a corpus."""
+
+    produces: ClassVar[str] = "model"
+    reads: ClassVar[Mapping[str, str]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
+    default_name: ClassVar[str] = "{corpus}-base"
+
+    stage: Literal["pretrain"] = "pretrain"
+    engine: str = Field("pytorch", description="The engine that trains.")
+    corpus: str = Field(description="The corpus to train on. Its shards are made when missing.")
+    tokenizer: str = Field(description="The tokenizer to use.")
+    model: ModelSection = Field(default_factory=ModelSection)
+    data: DataSection = Field(default_factory=DataSection)
+    batch: BatchSection = Field(default_factory=BatchSection)
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    schedule: ScheduleSection = Field(default_factory=ScheduleSection)
+    precision: PrecisionSection = Field(default_factory=PrecisionSection)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    checkpoints: CheckpointSection = Field(default_factory=CheckpointSection)
+    launch: LaunchSection = Field(default_factory=LaunchSection)
+
+    def uses_accelerator(self) -> bool:
+        return True
+
+    def resolved(self) -> PretrainRecipe:
+        shape = SIZES[self.model.size]
+        model = self.model.model_copy()
+        _derive(
+            model, hidden_size=shape.hidden_size, num_hidden_layers=shape.num_hidden_layers, max_length=shape.max_length
+        )
+        assert model.hidden_size is not None
+        if model.num_attention_heads is None:
+            head = shape.hidden_size // shape.num_attention_heads
+            model.num_attention_heads = max(1, model.hidden_size // head)
+        _derive(
+            model,
+            num_key_value_heads=model.num_attention_heads,
+            intermediate_size=-(-model.hidden_size * 8 // 3 // 64) * 64,
+        )
+        optimizer = self.optimizer.model_copy()
+        _derive(optimizer, learning_rate=shape.learning_rate)
+        steps = self.schedule.max_steps
+        evaluation = self.evaluation.model_copy()
+        _derive(evaluation, eval_steps=max(1, steps // 10))
+        checkpoints = self.checkpoints.model_copy()
+        _derive(checkpoints, save_steps=max(1, steps // 5))
+        if self.launch.kind == "local" and self.launch.processes > 1:
+            raise WorkbenchError(
+                f"launch.processes is {self.launch.processes}, but launch.kind is local.",
+                "Set launch.kind to torchrun, or launch.processes to 1.",
+            )
+        result = self.model_copy(
+            update={
+                "name": self.title(),
+                "model": model,
+                "batch": _resolve_batch(self.batch, shape, model.max_length or 1, self.launch.processes),
+                "optimizer": optimizer,
+                "evaluation": evaluation,
+                "checkpoints": checkpoints,
+            }
+        )
+        _check_heads(model)
+        if self.schedule.lr_scheduler_type == "wsd" and self.schedule.warmup_ratio + self.schedule.decay_ratio > 1:
+            raise WorkbenchError(
+                f"schedule: warmup_ratio {self.schedule.warmup_ratio} and decay_ratio {self.schedule.decay_ratio} "
+                "add up to more than the whole run.",
+                "Lower one of them.",
+            )
+        return result
+
+
+def _derive(section: Section, **values: Any) -> None:
+    for name, value in values.items():
+        if getattr(section, name) is None:
+            setattr(section, name, value)
+
+
+def _check_heads(model: ModelSection) -> None:
+    width, heads, groups = model.hidden_size or 0, model.num_attention_heads or 1, model.num_key_value_heads or 1
+    if width % heads or (width // heads) % 2:
+        fitting = [n for n in range(1, width // 2 + 1) if width % n == 0 and (width // n) % 2 == 0]
+        near = min(fitting, key=lambda n: abs(n - heads), default=1)
+        raise WorkbenchError(
+            f"num_attention_heads {heads} does not divide hidden_size {width} into heads of even width.",
+            f"The nearest that does is {near}.",
+        )
+    if heads % groups:
+        raise WorkbenchError(
+            f"num_key_value_heads {groups} does not divide num_attention_heads {heads}.",
+            f"It can be one of {', '.join(str(n) for n in range(1, heads + 1) if heads % n == 0)}.",
+        )
+
+
+def _resolve_batch(batch: BatchSection, shape: Shape, max_length: int, processes: int) -> BatchSection:
+    """All three numbers, from whichever are set; the product rule holds in the end."""
+    total, device, accumulation = batch.batch_size, batch.per_device_batch_size, batch.gradient_accumulation_steps
+    if total is None and device is not None:
+        total = device * (accumulation or 1) * processes
+    elif total is None:
+        total = shape.batch_size
+        if accumulation is not None and total % (accumulation * processes):
+            total = -(-total // (accumulation * processes)) * accumulation * processes
+    assert total is not None
+    if total % processes:
+        raise WorkbenchError(
+            f"batch_size {total} cannot be shared evenly by {processes} processes.",
+            f"Set it to {-(-total // processes) * processes}.",
+        )
+    share = total // processes
+    if device is None and accumulation is not None and share % accumulation == 0:
+        device = share // accumulation
+    if device is None:
+        most = max(1, MAX_DERIVED_MICRO_BATCH_TOKENS // max_length)
+        device = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
+    if accumulation is None and share % device == 0:
+        accumulation = share // device
+    if accumulation is None or device * accumulation * processes != total:
+        raise WorkbenchError(
+            f"batch_size {total} is not per_device_batch_size {device} · gradient_accumulation_steps "
+            f"{accumulation or '?'} · {processes} process{'es' if processes > 1 else ''}.",
+            "Leave one of the three out, and it follows from the others.",
+        )
+    return BatchSection(batch_size=total, per_device_batch_size=device, gradient_accumulation_steps=accumulation)

@@ -1,0 +1,43 @@
+"""Finds an engine by its name and imports it only when it is used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+
+from workbench.contract import Capabilities, Engine
+from workbench.errors import WorkbenchError
+
+BUILT_IN = {
+    "corpus": "workbench.corpus.engine:CorpusEngine",
+    "pytorch": "engines.pytorch:PyTorchEngine",
+    "llamacpp": "engines.llamacpp:LlamaCppEngine",
+}
+
+
+def names() -> list[str]:
+    """All engines that are known, whether or not they can run here."""
+    return sorted({*BUILT_IN, *(point.name for point in entry_points(group="workbench.engines"))})
+
+
+def engine(name: str) -> Engine:
+    """The engine called `name`.
+
+    Raises `WorkbenchError` if there is none of that name.
+    """
+    target = BUILT_IN.get(name)
+    if target is None:
+        for point in entry_points(group="workbench.engines"):
+            if point.name == name:
+                return point.load()()
+        near = difflib.get_close_matches(name, names(), 1)
+        remedy = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names())}."
+        raise WorkbenchError(f"There is no engine called {name!r}.", remedy)
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)()
+
+
+def capabilities() -> dict[str, Capabilities]:
+    """What every known engine can do on this machine."""
+    return {name: engine(name).capabilities() for name in names()}
