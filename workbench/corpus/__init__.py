@@ -1,0 +1,1 @@
+"""Text in, tokens out: sources, cleaning, duplicates, tokenizer training, shards and packing."""
