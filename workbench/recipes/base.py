@@ -16,7 +16,7 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 # Marks a field that changes how a stage runs or is called but not what it makes: it is no part of the
 # artifact's identity.
-NOT_IDENTITY = {"identity": False}
+NOT_IDENTITY: dict[str, Any] = {"identity": False}
 
 
 def check_name(name: str) -> str:

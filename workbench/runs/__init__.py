@@ -1,0 +1,1 @@
+"""How it happens: plans, the queue, supervisors and engine processes."""

@@ -1,0 +1,1 @@
+"""Where it is kept: files are the truth, `catalog.sqlite` is their index."""

@@ -1,0 +1,66 @@
+"""Rebuilds the catalog from the files."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.errors import WorkbenchError
+from workbench.store import artifacts, events, runs
+from workbench.store.catalog import Catalog, open_catalog
+from workbench.store.project import FOLDERS, Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """What was found, and where the old catalog went (None: there was none)."""
+
+    artifacts: int
+    runs: int
+    kept: Path | None
+
+
+def repair(project: Project) -> Repaired:
+    """Put the old catalog aside and make a new one. Nothing is deleted.
+
+    Raises `WorkbenchError` while a run is going on, because its supervisor has the old one open.
+    """
+    project.require_writable()
+    for run, state in runs.all_runs(project):
+        if state.state not in runs.ENDED and runs.alive(state):
+            raise WorkbenchError(f"The run {run.id} is {state.state}.", f"Stop it first: workbench runs stop {run.id}")
+    kept = None
+    if project.catalog_path.exists():
+        kept = project.root / f"catalog.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
+        os.replace(project.catalog_path, kept)
+        for suffix in ("-wal", "-shm"):
+            side = project.catalog_path.with_name(project.catalog_path.name + suffix)
+            if side.exists():
+                os.replace(side, kept.with_name(kept.name + suffix))
+    with open_catalog(project) as catalog:  # a new catalog in a project with content fills itself
+        count = catalog.rows(
+            "SELECT (SELECT count(*) FROM artifacts) AS artifacts, (SELECT count(*) FROM runs) AS runs"
+        )[0]
+    return Repaired(artifacts=count["artifacts"], runs=count["runs"], kept=kept)
+
+
+def rebuild(project: Project, catalog: Catalog) -> None:
+    """Fill an empty catalog with all artifacts, runs and events on disk."""
+    artifacts.index(catalog, list(artifacts.on_disk(project)))
+    for run, state in runs.all_runs(project):
+        runs.index(catalog, run, state)
+        events.index_events(project, catalog, run.id)
+
+
+def left_overs(project: Project) -> list[Path]:
+    """Folders that no living run is filling: what killed processes left behind."""
+    active = {run.id for run, state in runs.all_runs(project) if state.state not in runs.ENDED and runs.alive(state)}
+    return [
+        folder
+        for kind in FOLDERS
+        if project.folder(kind).is_dir()
+        for folder in sorted(project.folder(kind).glob("*.partial"))
+        if folder.name.removesuffix(".partial") not in active
+    ]

@@ -1,0 +1,196 @@
+"""Runs on disk: what was asked (`run.json`, `recipe.yaml`), and how it stands (`state.json`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from workbench import durable
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import Recipe, nearest
+from workbench.store.catalog import Catalog
+from workbench.store.project import Project
+
+State = Literal["queued", "running", "stopping", "stopped", "failed", "lost", "finished"]
+ENDED: frozenset[str] = frozenset({"stopped", "failed", "lost", "finished"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What was asked; never changes."""
+
+    id: str  # "pretrain-3": the stage and the run's number in the project
+    number: int
+    stage: str
+    name: str  # of the artifact that it makes
+    engine: str
+    produces: str  # kind of artifact
+    identity: str  # of the artifact
+    inputs: Mapping[str, Mapping[str, str]]  # role -> {kind, identity, name}
+    after: tuple[str, ...]  # runs that make its inputs and must finish first
+    accelerator: bool  # waits for the training device
+    created: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """How it stands; the supervisor replaces it whole."""
+
+    state: State
+    reason: str = ""  # why it failed, stopped or was skipped, in one sentence
+    remedy: str = ""
+    pid: int = 0  # of the supervisor
+    pid_started: float = 0.0  # that process's start, so that another with its number is not taken for it
+    started: float | None = None  # of the newest attempt's engine
+    ended: float | None = None
+    artifact: str | None = None  # id of what it made
+    attempts: int = 0
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def folder_of(project: Project, run_id: str) -> Path:
+    return project.runs / run_id
+
+
+def create(project: Project, catalog: Catalog, recipe: Recipe, **spec: Any) -> Run:
+    """A new, queued run with its folder; it becomes visible once `run.json` stands."""
+    with project.locked():
+        # Also past folders that a killed process left without a `run.json`.
+        taken = [_number(path) for path in project.runs.iterdir() if path.name.rpartition("-")[2].isdigit()]
+        number = 1 + max(taken, default=0)
+        run = Run(id=f"{recipe.stage}-{number}", number=number, stage=recipe.stage, created=time.time(), **spec)
+        folder = folder_of(project, run.id)
+        (folder / "control").mkdir(parents=True)
+        durable.write_text(folder / "recipe.yaml", recipe.to_yaml())
+        (folder / "events.jsonl").touch()
+        (folder / "log.txt").touch()
+        durable.write_json(folder / "state.json", asdict(RunState(state="queued")))
+        durable.write_json(folder / "run.json", asdict(run))
+    index(catalog, run, RunState(state="queued"))
+    return run
+
+
+def read(project: Project, run_id: str) -> tuple[Run, RunState]:
+    """Raises `WorkbenchError` if there is no such run or its files are damaged."""
+    folder = folder_of(project, run_id)
+    try:
+        plain = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        plain["after"] = tuple(plain["after"])
+        state = RunState(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
+        return Run(**plain), state
+    except FileNotFoundError:
+        known = [path.name for path in _folders(project)]
+        remedy = nearest(run_id, known) if known else "No run was started yet: workbench --help lists the verbs."
+        raise WorkbenchError(f"There is no run called {run_id!r}.", remedy) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise WorkbenchError(f"The run {run_id} has a damaged file: {error}.", f"Look into {folder}.") from None
+
+
+def resolve(project: Project, reference: str) -> str:
+    """The id of the run that a person means: an id, a number, or the name of what it makes (its newest run).
+
+    Raises `WorkbenchError` if there is none.
+    """
+    known = {path.name for path in _folders(project)}
+    if reference in known:
+        return reference
+    for path in sorted(_folders(project), key=_number, reverse=True):
+        if str(_number(path)) == reference or read(project, path.name)[0].name == reference:
+            return path.name
+    return read(project, reference)[0].id
+
+
+def write_state(project: Project, catalog: Catalog, run: Run, state: RunState) -> RunState:
+    """Replace the state on disk, then in the catalog."""
+    durable.write_json(folder_of(project, run.id) / "state.json", asdict(state))
+    index(catalog, run, state)
+    return state
+
+
+def index(catalog: Catalog, run: Run, state: RunState) -> None:
+    """Put a run and its state into the catalog, leaving what its events said."""
+    with catalog.writing() as db:
+        db.table("runs").upsert(
+            {
+                "id": run.id, "number": run.number, "stage": run.stage, "name": run.name, "engine": run.engine,
+                "identity": run.identity, "produces": run.produces, "created": run.created,
+                "state": state.state, "reason": state.reason, "remedy": state.remedy,
+                "started": state.started, "ended": state.ended, "artifact": state.artifact,
+            },
+            pk="id",
+        )  # fmt: skip
+
+
+def all_runs(project: Project) -> Iterator[tuple[Run, RunState]]:
+    """From the files alone, oldest first; damaged ones are left out."""
+    for path in sorted(_folders(project), key=_number):
+        try:
+            yield read(project, path.name)
+        except WorkbenchError:
+            continue
+
+
+def alive(state: RunState) -> bool:
+    """Whether the supervisor that wrote `state` still runs: same pid and same start."""
+    # Two seconds: the boot time that starts are counted from moves when the clock is set.
+    return state.pid > 0 and abs(process_started(state.pid) - state.pid_started) < 2
+
+
+def process_started(pid: int) -> float:
+    """When process `pid` started, in seconds since the epoch; 0.0 if there is none, or it is a zombie."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else round(process.create_time(), 2)
+    except psutil.Error:
+        return 0.0
+
+
+def find_lost(project: Project, catalog: Catalog) -> list[str]:
+    """Mark runs whose supervisor is gone as lost; answers their ids."""
+    if catalog.read_only:
+        return []
+    lost = []
+    active = catalog.rows("SELECT id FROM runs WHERE state IN ('queued', 'running', 'stopping')")
+    for row in active:
+        try:
+            run, state = read(project, row["id"])
+        except WorkbenchError:
+            continue
+        if state.state in ENDED:
+            index(catalog, run, state)  # the catalog missed the end
+        elif not alive(state) and (state.pid or time.time() - run.created > 30):  # a supervisor has 30 s to appear
+            reason = "Its supervisor is gone: the machine was restarted, or the process was killed."
+            remedy = f"Go on from its last checkpoint: workbench runs resume {run.id}"
+            write_state(
+                project, catalog, run, replace(state, state="lost", reason=reason, remedy=remedy, ended=time.time())
+            )
+            lost.append(run.id)
+    return lost
+
+
+def request(project: Project, run_id: str, name: str, text: str = "") -> None:
+    """Put a request ("stop", "checkpoint", "note-…") into the run's `control/`."""
+    control = folder_of(project, run_id) / "control"
+    control.mkdir(exist_ok=True)
+    durable.write_text(control / name, text)
+
+
+def _folders(project: Project) -> list[Path]:
+    if not project.runs.is_dir():
+        return []
+    return [
+        path
+        for path in project.runs.iterdir()
+        if path.name.rpartition("-")[2].isdigit() and os.path.exists(path / "run.json")
+    ]
+
+
+def _number(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
