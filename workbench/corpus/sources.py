@@ -1,0 +1,201 @@
+"""Which files a corpus is made of, and a fingerprint of their contents.
+
+Standard library and xxhash only: the command line asks for fingerprints before it starts anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import stat
+import sys
+import sysconfig
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workbench.errors import WorkbenchError
+
+PYTHON_DOCS = "python-docs"
+SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
+READABLE = "Files that can be read end in .txt, .md, .jsonl or .parquet."
+BLOCK_BYTES = 1 << 20
+
+# Folders of the standard library without documentation of their own.
+NOT_DOCUMENTED = {"__pycache__", "dist-packages", "idle_test", "pydoc_data", "site-packages", "test", "tests"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class SourceFile:
+    """One file to read. Files sort by `name`, so that the same texts elsewhere make the same corpus."""
+
+    name: str  # relative to the source, with forward slashes
+    path: Path
+    given: str  # the source as it was given
+    size: int  # bytes
+
+    @property
+    def kind(self) -> str:
+        """'text', 'jsonl', 'parquet' or 'python'."""
+        if self.given == PYTHON_DOCS:
+            return "python"
+        suffix = self.path.suffix.lower()
+        return "text" if suffix in (".txt", ".md") else suffix[1:]
+
+
+@dataclass(slots=True)
+class Expansion:
+    """What sources stand for: files to read, and what could not be looked at."""
+
+    files: list[SourceFile] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # (name, why)
+
+
+def expand(sources: Sequence[str]) -> Expansion:
+    """All files of `sources` in their order of reading, each once.
+
+    A folder is walked through symbolic links too, but never twice, and without hidden files. A file
+    or folder that may not be looked at is no error but an entry of `unreadable`. Raises
+    `WorkbenchError` for a source that does not exist, matches nothing, or has no file of a known kind.
+    """
+    found = Expansion()
+    seen: set[tuple[int, int]] = set()
+    for given in sources:
+        before = len(found.files) + len(found.unreadable)
+        others: Counter[str] = Counter()  # suffixes that cannot be read
+        already = False
+        for name, path in _candidates(given, found.unreadable):
+            if given != PYTHON_DOCS and path.suffix.lower() not in SUFFIXES:
+                others[path.suffix.lower() or "no suffix"] += 1
+                continue
+            try:
+                status = os.stat(path)
+            except OSError as error:  # a dangling link, a loop of links, a folder that may not be entered
+                found.unreadable.append((name, error.strerror or str(error)))
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                found.unreadable.append((name, "not a regular file"))
+                continue
+            key = (status.st_dev, status.st_ino)
+            if key in seen:
+                already = True
+                continue
+            seen.add(key)
+            found.files.append(SourceFile(name=name, path=path, given=given, size=status.st_size))
+        if not already and before == len(found.files) + len(found.unreadable):
+            raise _nothing_to_read(given, others)
+    found.files.sort()
+    return found
+
+
+def fingerprint(sources: Sequence[str]) -> str:
+    """A hash (xxh3-128, 32 hexadecimal digits) of what an import of `sources` would read.
+
+    It covers names relative to their source and contents, not where the files lie. Raises as `expand`.
+    """
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    for file in expand(sources).files:
+        if file.kind == "python":
+            digest.update(repr(sys.version_info[:3]).encode())
+        digest.update(f"{len(file.name)}:{file.name}:{file.size}:".encode(errors="surrogateescape"))
+        try:
+            with open(file.path, "rb") as content:
+                while block := content.read(BLOCK_BYTES):
+                    digest.update(block)
+        except OSError as error:
+            digest.update(f"unreadable: {error.errno}".encode())
+    return digest.hexdigest()
+
+
+def _candidates(given: str, unreadable: list[tuple[str, str]]) -> Iterator[tuple[str, Path]]:
+    """(name, path) of everything that `given` stands for."""
+    if given == PYTHON_DOCS:
+        yield from _standard_library()
+        return
+    path = Path(given).expanduser()
+    if path.is_dir():
+        yield from _walk(path, path, unreadable)
+    elif os.path.lexists(path):
+        yield path.name, path
+    elif glob.has_magic(given):
+        parts = path.parts
+        fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+        root = Path(*parts[:fixed])
+        for match in sorted(glob.glob(str(path), recursive=True)):
+            if os.path.isdir(match):
+                if parts[-1] != "**":  # which matches the files in it by itself
+                    yield from _walk(Path(match), root, unreadable)
+            else:
+                yield Path(match).relative_to(root).as_posix(), Path(match)
+    else:
+        raise WorkbenchError(f"There is no file or folder {given!r}.", _suggestion(path))
+
+
+def _walk(folder: Path, root: Path, unreadable: list[tuple[str, str]]) -> Iterator[tuple[str, Path]]:
+    """Files under `folder`, named relative to `root`."""
+
+    def note(error: OSError) -> None:
+        name = os.path.relpath(error.filename, root) if error.filename else str(folder)
+        unreadable.append((name, error.strerror or str(error)))
+
+    entered: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=note):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in entered:  # a link back up the tree
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                path = Path(place, name)
+                yield path.relative_to(root).as_posix(), path
+
+
+def _standard_library() -> Iterator[tuple[str, Path]]:
+    """The .py files of this Python's standard library, without tests, and its topics."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in NOT_DOCUMENTED and not name.startswith("config-"))
+        for name in sorted(names):
+            if name.endswith(".py"):
+                path = Path(place, name)
+                yield path.relative_to(root).as_posix(), path
+    topics = root / "pydoc_data" / "topics.py"
+    if topics.exists():
+        yield "pydoc_data/topics.py", topics
+
+
+def _nothing_to_read(given: str, others: Counter[str]) -> WorkbenchError:
+    if given == PYTHON_DOCS:
+        return WorkbenchError(
+            f"This Python has no sources of its standard library in {sysconfig.get_path('stdlib')}.",
+            "Import files of your own, or use a Python that brings its library as .py files.",
+        )
+    path = Path(given).expanduser()
+    there = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common(5))
+    if path.is_dir():
+        has = f"; it holds {there}" if there else "; it is empty"
+        return WorkbenchError(f"The folder {given!r} has no file that can be read{has}.", READABLE)
+    if path.exists():
+        return WorkbenchError(f"{given!r} is not a kind of file that can be read.", READABLE)
+    if there:
+        return WorkbenchError(f"No file that matches {given!r} can be read: there are {there}.", READABLE)
+    return WorkbenchError(
+        f"Nothing matches {given!r}.", "Check the pattern; ** matches folders at any depth, * within one name."
+    )
+
+
+def _suggestion(path: Path) -> str:
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return f"Check the path: {str(path.parent)!r} is not a folder that can be read."
+    near = difflib.get_close_matches(path.name, names, 1)
+    if near:
+        return f"Did you mean {str(path.parent / near[0])!r}?"
+    return "Check the path; relative ones start at the folder that you are in."
