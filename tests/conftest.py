@@ -1,0 +1,40 @@
+"""Every test has its own state folder, so that queues and recent projects never meet the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workbench.store.catalog import Catalog, open_catalog
+from workbench.store.project import Project, create
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("WORKBENCH_PROJECT", raising=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return create(tmp_path / "my-llm")
+
+
+@pytest.fixture
+def catalog(project: Project) -> Iterator[Catalog]:
+    with open_catalog(project) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data beside the checkout; tests that need it skip where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is missing: this test reads real data from it")
+    return SHARED / "data"

@@ -1,0 +1,136 @@
+"""Recipes: derived values, identity, files, settings and errors in one sentence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import key_paths
+from workbench.recipes.estimate import estimate
+from workbench.recipes.fields import nested, recipe_fields, value_at
+from workbench.recipes.load import STAGES, read_recipes, recipe_from
+from workbench.recipes.pretrain import PretrainRecipe
+
+BASE = {"stage": "pretrain", "corpus": "books", "tokenizer": "bpe"}
+
+
+def pretrain(**values: object) -> PretrainRecipe:
+    recipe = recipe_from(BASE | nested(values)).resolved()
+    assert isinstance(recipe, PretrainRecipe)
+    return recipe
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_field_has_a_sentence_and_a_flag_of_its_own(stage: str) -> None:
+    fields = recipe_fields(STAGES[stage])
+    flags = [field.flag for field in fields]
+    assert len(flags) == len(set(flags))
+    assert all(field.description for field in fields)
+    assert [field.path for field in fields] == [path for path in key_paths(STAGES[stage]) if path != "stage"]
+
+
+def test_resolving_twice_changes_nothing_and_survives_the_file() -> None:
+    once = pretrain(**{"model.size": "small"})
+    assert once.resolved() == once
+    assert recipe_from(yaml.safe_load(once.to_yaml())) == once
+
+
+def test_the_size_derives_everything_and_anything_derived_can_be_set() -> None:
+    small = pretrain(**{"model.size": "small"})
+    assert (small.model.hidden_size, small.model.num_hidden_layers, small.model.intermediate_size) == (768, 12, 2048)
+    assert small.batch.batch_size == 256
+    wide = pretrain(**{"model.hidden_size": 512})
+    assert (wide.model.hidden_size, wide.model.num_attention_heads) == (512, 8)
+    assert all(value_at(small, field.path) is not None for field in recipe_fields(PretrainRecipe))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"batch.per_device_batch_size": 4}, (4, 4, 1)),
+        ({"batch.per_device_batch_size": 4, "batch.gradient_accumulation_steps": 2}, (8, 4, 2)),
+        ({"batch.batch_size": 32, "batch.per_device_batch_size": 8}, (32, 8, 4)),
+        ({"batch.per_device_batch_size": 4, "launch.kind": "torchrun", "launch.processes": 2}, (8, 4, 1)),
+        ({"batch.batch_size": 8, "launch.kind": "torchrun", "launch.processes": 2}, (8, 4, 1)),
+    ],
+)
+def test_the_global_batch_is_the_product_of_its_parts(given: dict[str, object], expected: tuple[int, ...]) -> None:
+    batch = pretrain(**given).batch
+    assert (batch.batch_size, batch.per_device_batch_size, batch.gradient_accumulation_steps) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"corups": 1}, "Unknown key 'corups'.*Did you mean corpus"),
+        ({"learning_rate": 1e-3}, "Did you mean optimizer.learning_rate"),
+        ({"optimizer": {"learning_rte": 1}}, "Did you mean optimizer.learning_rate"),
+        ({"model": {"size": "tinny"}}, "model.size cannot be 'tinny'. Did you mean tiny"),
+        ({"schedule": {"max_steps": "many"}}, "schedule.max_steps is 'many', but should be a valid integer"),
+        ({"schedule": {"max_steps": 0}}, "schedule.max_steps is 0, but should be greater than or equal to 1"),
+        ({"optimizer": {"learning_rate": float("nan")}}, "finite"),
+        ({"name": "a/b"}, "'a/b' cannot be a name"),
+        ({"batch": {"batch_size": 10, "per_device_batch_size": 4}}, "batch_size 10 is not per_device_batch_size 4"),
+        ({"model": {"num_attention_heads": 7}}, "7 does not divide hidden_size 256.*nearest that does is 8"),
+        ({"model": {"num_key_value_heads": 3}}, "3 does not divide num_attention_heads 4"),
+        ({"launch": {"processes": 2}}, "launch.kind is local"),
+        ({"launch": {"kind": "torchrun", "processes": 3}}, "shared evenly by 3 processes. Set it to 18"),
+        ({"schedule": {"lr_scheduler_type": "wsd", "warmup_ratio": 0.5, "decay_ratio": 0.6}}, "more than the whole run"),
+    ],
+)  # fmt: skip
+def test_a_wrong_recipe_is_one_sentence_with_the_remedy(given: dict[str, object], sentence: str) -> None:
+    with pytest.raises(WorkbenchError, match=sentence) as caught:
+        recipe_from(BASE | given).resolved()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_change_the_result_does_not_change_the_identity() -> None:
+    plain = pretrain().identity()
+    assert pretrain(name="other").identity() == plain
+    assert pretrain(**{"launch.kind": "torchrun", "launch.processes": 2}).identity() == plain
+    assert pretrain(**{"batch.batch_size": 16, "batch.per_device_batch_size": 2}).identity() == plain
+    assert pretrain(**{"schedule.max_steps": 999}).identity() != plain
+    assert pretrain(**{"model.hidden_size": 256}).identity() == plain  # what the size derives anyway
+
+
+def test_settings_reach_into_a_recipe_and_a_pipeline(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(yaml.safe_dump(BASE))
+    (recipe,) = read_recipes(path, ["optimizer.learning_rate=3e-4", "precision.compile=never"])
+    assert isinstance(recipe, PretrainRecipe)
+    assert recipe.optimizer.learning_rate == 3e-4
+    path.write_text(yaml.safe_dump([{"stage": "import", "sources": ["x"], "name": "books"}, BASE | {"name": "base"}]))
+    _, recipe = read_recipes(path, ["base.schedule.max_steps=7", "import.min_characters=3"])
+    assert isinstance(recipe, PretrainRecipe)
+    assert recipe.schedule.max_steps == 7
+    with pytest.raises(WorkbenchError, match="Did you mean base"):
+        read_recipes(path, ["bse.schedule.max_steps=7"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("stage: [1, 2", "not valid YAML at line"),
+        ("", "holds no recipe"),
+        ("stage: pretran\n", "Did you mean pretrain"),
+        ("corpus: x\n", "does not say its stage"),
+    ],
+)
+def test_a_broken_file_names_the_file(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(WorkbenchError, match=sentence) as caught:
+        read_recipes(path)
+    assert re.search("broken.yaml", caught.value.what)
+
+
+def test_the_estimate_knows_gpt2s_size() -> None:
+    recipe = pretrain(**{"model.size": "small", "model.architecture": "llama"})
+    figures = estimate(recipe, vocab_size=50_304)
+    # 12 layers of width 768 with a gated MLP, tied: 85M + 38.6M
+    assert figures.parameters == pytest.approx(123.6e6, rel=0.01)
+    assert figures.tokens_per_step == 256 * 1024

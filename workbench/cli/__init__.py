@@ -1,0 +1,123 @@
+"""Every verb, headless. `workbench` alone opens the terminal UI.
+
+Help and completion must answer at once: a verb's module is imported only when the verb is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from workbench import __version__
+from workbench.errors import WorkbenchError
+
+# verb -> (module in this package, one line of help). The order is that of the road.
+VERBS: dict[str, tuple[str, str]] = {
+    "new": ("project", "Make a project: a folder that holds everything."),
+    "import": ("stages", "Read text files into a corpus."),
+    "tokenizer": ("stages", "Train a byte-level BPE tokenizer."),
+    "shards": ("stages", "Turn a corpus into token ids on disk (pretrain does it for you)."),
+    "pretrain": ("stages", "Train a model from scratch."),
+    "export": ("stages", "Write a model as GGUF, quantised and checked."),
+    "chat": ("chat", "Talk with a model."),
+    "run": ("stages", "Run a recipe or a pipeline from a YAML file."),
+    "demo": ("demo", "The whole road on the text inside Python: a model of your own in minutes."),
+    "runs": ("runs", "List runs; show, watch, stop, resume or read the log of one."),
+    "models": ("project", "List the models and exports of the project."),
+    "artifacts": ("project", "List everything that the project has made."),
+    "lineage": ("project", "Where an artifact came from, back to the raw text."),
+    "verify": ("project", "Hash every artifact again and compare."),
+    "repair": ("project", "Rebuild the catalog from the project's files."),
+    "doctor": ("doctor", "What this machine can do, and what is missing."),
+    "completions": ("project", "Print the completion script for a shell."),
+}
+
+
+class Verbs(click.Group):
+    """The verbs, by name, without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"workbench.cli.{VERBS[name][0]}")
+        return module.COMMANDS[name]
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from workbench.recipes.base import nearest
+
+            raise click.UsageError(f"There is no verb {args[0]!r}. {nearest(args[0], list(VERBS))}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Begin with: workbench demo. Each verb has examples: workbench VERB --help.",
+)
+@click.option(
+    "--project", metavar="PATH", help="The project's folder. [default: $WORKBENCH_PROJECT, else from here upwards]"
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, prog_name="workbench")
+@click.pass_context
+def cli(ctx: click.Context, project: str | None, debug: bool) -> None:
+    """Build a language model end to end: raw text, tokenizer, pretraining, GGUF, chat.
+
+    Without a verb the terminal UI opens.
+    """
+    ctx.obj = {"project": project, "debug": debug}
+    if ctx.invoked_subcommand is None:
+        from workbench.cli.tui import open_tui
+
+        open_tui(project)
+
+
+def main() -> None:
+    """The command `workbench`: errors become sentences, and the exit status says whether it was done."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("WORKBENCH_DEBUG"))
+    try:
+        cli.main(prog_name="workbench", standalone_mode=False)
+    except WorkbenchError as error:
+        if debug:
+            raise
+        fail(error.what, error.remedy)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        from workbench.reporting import explain
+
+        reason = explain(error)
+        known = isinstance(error, OSError | MemoryError | ImportError)
+        fail(reason.reason, reason.remedy if known else "Run it again with --debug for the traceback.")
+
+
+def fail(what: str, remedy: str) -> None:
+    """Print the two sentences and exit with 1."""
+    click.secho(f"error: {what}", err=True, fg="red")
+    if remedy:
+        click.echo(f"       {remedy}", err=True)
+    sys.exit(1)

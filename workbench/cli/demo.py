@@ -1,0 +1,77 @@
+"""`workbench demo`: the whole road on text that every machine has."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+
+from workbench.cli.follow import follow
+from workbench.cli.output import answer, common, note
+from workbench.errors import WorkbenchError
+from workbench.recipes.load import read_recipes
+from workbench.runs.plan import plan
+from workbench.runs.submit import submit
+from workbench.store.catalog import open_catalog
+from workbench.store.project import SETTINGS, create, open_project
+from workbench.store.recent import remember
+
+PROMPT = "Return a list of "
+ANSWER_TOKENS = 64
+
+
+@click.command("demo", epilog="\b\nExamples:\n  workbench demo\n  workbench demo ~/demo --headless")
+@click.argument("path", type=click.Path(path_type=Path), default=Path("demo-project"))
+@click.option("--headless", is_flag=True, help="Progress lines instead of the terminal UI, also on a terminal.")
+@common
+def demo(as_json: bool, path: Path, headless: bool) -> None:
+    """Build a small language model from Python's own documentation, quantise it, and chat with it.
+
+    On a terminal the UI opens while the pipeline runs; q leaves it, and the pipeline goes on.
+    """
+    from workbench.tui.terminal import full_screen
+
+    project = open_project(path) if (path / SETTINGS).exists() else create(path)
+    remember(project)
+    interactive = full_screen() and not headless and not as_json
+    with open_catalog(project) as catalog, as_file(files("workbench") / "demo.yaml") as pipeline:
+        steps = plan(project, catalog, read_recipes(pipeline))
+        started = submit(project, catalog, steps)
+        waiting = [run for run in started if run]
+        if interactive:
+            from workbench.tui.app import run
+
+            run(project)
+            return
+        for step in steps:
+            if step.action == "made":
+                note(f"{step.recipe.stage}: skipped, {step.kind}/{step.name} is made already")
+        states = follow(project, catalog, waiting, stop_on_interrupt=True)
+        for state in states:
+            if state.state != "finished":
+                raise WorkbenchError(f"The demo stopped: {state.reason}", state.remedy)
+        _chat(project.folder("export") / "python-tiny-q8", as_json)
+
+
+def _chat(model: Path, as_json: bool) -> None:
+    from workbench import registry
+    from workbench.chat.session import answer as answers
+    from workbench.contract import Sampling
+
+    loaded = registry.engine("llamacpp").load(model)
+    pieces = answers(loaded, PROMPT, Sampling(max_tokens=ANSWER_TOKENS, seed=1))
+    if as_json:
+        answer({"model": "python-tiny-q8", "prompt": PROMPT, "answer": "".join(pieces)})
+    else:
+        click.echo(f"\nprompt> {PROMPT}\nanswer> {PROMPT}", nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)
+            sys.stdout.flush()
+        click.echo()
+        note(f"\nGo on chatting: workbench --project {model.parent.parent} chat python-tiny-q8")
+    loaded.close()
+
+
+COMMANDS = {"demo": demo}

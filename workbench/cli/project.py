@@ -1,0 +1,197 @@
+"""Verbs about the project itself: new, models, artifacts, lineage, verify, repair, completions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from workbench.cli.output import (
+    answer,
+    common,
+    complete_artifact,
+    current_project,
+    note,
+    number,
+    open_current,
+    size,
+    table,
+    when,
+)
+from workbench.store import artifacts, lineage
+from workbench.store.project import FOLDERS, create
+from workbench.store.recent import remember
+
+
+@click.command("new", epilog="\b\nExample:\n  workbench new my-llm && cd my-llm")
+@click.argument("path", type=click.Path(path_type=Path))
+@common
+def new(as_json: bool, path: Path) -> None:
+    """Make a project in a new folder."""
+    project = create(path)
+    remember(project)
+    if as_json:
+        answer({"name": project.name, "path": str(project.root)})
+    else:
+        click.echo(f"Made the project {project.name} in {project.root}.")
+        note(f"Next: cd {path} && workbench import SOURCE --name NAME")
+
+
+def _list(kinds: tuple[str, ...], as_json: bool) -> None:
+    project, catalog = open_current()
+    found = [
+        artifacts.read_manifest(project.folder(row["kind"]) / row["id"])
+        for row in catalog.rows("SELECT kind, id FROM artifacts ORDER BY created")
+        if row["kind"] in kinds and (project.folder(row["kind"]) / row["id"] / artifacts.MANIFEST).exists()
+    ]
+    if as_json:
+        answer([_plain(project, item) for item in found])
+    elif not found:
+        click.echo(f"There is no {kinds[0]} yet. {artifacts.HOW_TO_MAKE[kinds[0]]}", err=True)
+    else:
+        table(
+            ("kind", "id", "made", "size", "from", "what"),
+            [
+                [
+                    item.kind,
+                    item.id,
+                    when(item.created),
+                    size(item.bytes),
+                    ", ".join(made["id"] for made in item.inputs.values()),
+                    _summary(item),
+                ]
+                for item in found
+            ],
+            right=("size",),
+        )
+
+
+def _plain(project: Any, item: artifacts.Artifact) -> dict[str, Any]:
+    return {
+        "kind": item.kind, "id": item.id, "name": item.name, "version": item.version, "identity": item.identity,
+        "created": item.created, "bytes": item.bytes, "run": item.run,
+        "path": str(artifacts.folder_of(project, item)),
+        "inputs": {role: dict(made) for role, made in item.inputs.items()}, "report": dict(item.report),
+    }  # fmt: skip
+
+
+def _summary(item: artifacts.Artifact) -> str:
+    report = item.report
+    match item.kind:
+        case "corpus":
+            return f"{report.get('documents', 0):,} documents, {size(report.get('bytes', 0))} of text"
+        case "tokenizer":
+            return f"{report.get('vocab_size', 0):,} tokens"
+        case "shards":
+            return f"{number(report.get('tokens', 0))} tokens"
+        case "model":
+            bits = report.get("eval_bits_per_byte")
+            per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
+            return f"{number(report.get('parameters', 0))} parameters{per_byte}"
+        case _:
+            return str(item.recipe.get("quantization", ""))
+
+
+@click.command("models", epilog="\b\nExample:\n  workbench models --json")
+@common
+def models(as_json: bool) -> None:
+    """List the models and exports of the project."""
+    _list(("model", "export"), as_json)
+
+
+@click.command("artifacts", epilog="\b\nExample:\n  workbench artifacts --json")
+@common
+def all_artifacts(as_json: bool) -> None:
+    """List everything that the project has made."""
+    _list(tuple(FOLDERS), as_json)
+
+
+@click.command("lineage", epilog="\b\nExamples:\n  workbench lineage base-q8\n  workbench lineage model/base --json")
+@click.argument("artifact", shell_complete=complete_artifact(*FOLDERS))
+@common
+def lineage_of(as_json: bool, artifact: str) -> None:
+    """Where an artifact came from, back to the raw text, and what was made from it."""
+    project, catalog = open_current()
+    made = artifacts.resolve_any(project, catalog, artifact)
+    tree = lineage.ancestors(project, catalog, made)
+    used = lineage.descendants(catalog, made)
+    if as_json:
+        answer(lineage.as_dict(project, tree) | {"used_by": [{"kind": kind, "id": name} for kind, name in used]})
+        return
+    _print_tree(tree, "", "")
+    if used:
+        click.echo("\nMade from it: " + ", ".join(f"{kind}/{name}" for kind, name in used))
+
+
+def _print_tree(node: lineage.Ancestor, lead: str, below: str) -> None:
+    made = node.artifact
+    text = f"{node.kind}/{node.id}"
+    detail = f"{when(made.created)}  {size(made.bytes)}  {_summary(made)}" if made else "its folder is gone"
+    click.echo(f"{lead}{text:<28}  {node.identity[:8]}  {detail}")
+    if made is not None and made.kind == "corpus":
+        for source in made.recipe.get("sources", []):
+            click.echo(f"{below}   read from {source}")
+    for place, parent in enumerate(node.inputs):
+        last = place == len(node.inputs) - 1
+        _print_tree(parent, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
+
+
+@click.command("verify", epilog="\b\nExample:\n  workbench verify")
+@common
+def verify(as_json: bool) -> None:
+    """Hash every file of every artifact again; exit 1 if one has changed."""
+    from workbench.store.repair import left_overs
+
+    project = current_project()
+    results = []
+    for kind, folder, problems in artifacts.verify(project):
+        results.append({"artifact": f"{kind}/{folder.name}", "problems": problems})
+        if not as_json:
+            click.echo(f"{'ok     ' if not problems else 'DAMAGED'}  {kind}/{folder.name}")
+            for problem in problems:
+                click.echo(f"           {problem}")
+    rest = [str(path) for path in left_overs(project)]
+    damaged = [result for result in results if result["problems"]]
+    if as_json:
+        answer({"artifacts": results, "damaged": len(damaged), "left_overs": rest})
+    else:
+        for path in rest:
+            note(f"Left over from a killed run, safe to remove: {path}")
+        note(f"{len(results)} artifacts, {len(damaged)} damaged.")
+    if damaged:
+        raise SystemExit(1)
+
+
+@click.command("repair", epilog="\b\nExample:\n  workbench repair")
+@common
+def repair(as_json: bool) -> None:
+    """Rebuild catalog.sqlite from the project's files. The old one is kept beside it."""
+    from workbench.store import repair as store
+
+    done = store.repair(current_project())
+    if as_json:
+        answer({"artifacts": done.artifacts, "runs": done.runs, "kept": done.kept})
+    else:
+        click.echo(f"Rebuilt the catalog: {done.artifacts} artifacts, {done.runs} runs.")
+        if done.kept:
+            note(f"The old one is kept as {done.kept.name}.")
+
+
+@click.command("completions", epilog='\b\nExample:\n  eval "$(workbench completions bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completions(shell: str) -> None:
+    """Print the completion script for a shell."""
+    from click.shell_completion import get_completion_class
+
+    from workbench.cli import cli
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "workbench", "_WORKBENCH_COMPLETE").source())
+
+
+COMMANDS = {
+    "new": new, "models": models, "artifacts": all_artifacts, "lineage": lineage_of, "verify": verify, "repair": repair,
+    "completions": completions,
+}  # fmt: skip

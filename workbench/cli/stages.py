@@ -1,0 +1,188 @@
+"""The verbs that make something: one a recipe, with flags from the recipe's fields, and `run` for files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from workbench.cli.follow import follow
+from workbench.cli.output import answer, common, complete_artifact, note, open_current
+from workbench.recipes.base import Recipe, validate
+from workbench.recipes.corpus import ImportRecipe
+from workbench.recipes.fields import RecipeField, nested, recipe_fields
+from workbench.recipes.load import STAGES, read_recipes
+from workbench.runs.plan import Step, plan
+from workbench.runs.submit import submit
+from workbench.store import artifacts, runs
+from workbench.store.catalog import Catalog
+from workbench.store.project import Project
+
+EXAMPLES = {
+    "import": [
+        "workbench import ~/texts --name books",
+        "workbench import notes.md 'logs/*.jsonl' --text-field body --name notes",
+    ],
+    "tokenizer": ["workbench tokenizer --corpus books --vocab-size 4096 --name bpe-4k"],
+    "shards": ["workbench shards --corpus books --tokenizer bpe-4k"],
+    "pretrain": [
+        "workbench pretrain --corpus books --tokenizer bpe-4k --size tiny --max-steps 200 --name base",
+        "workbench pretrain --corpus books --tokenizer bpe-4k --launch torchrun --processes 2 --detach",
+    ],
+    "export": ["workbench export base --quantization q8_0 --name base-q8"],
+}
+POSITIONAL = {"import": "sources", "export": "model"}
+
+
+class Interrupted(SystemExit):
+    """Ends the program with the status of a Ctrl-C, after everything was said."""
+
+    def __init__(self) -> None:
+        super().__init__(130)
+
+
+def stage_command(stage: str, kind: type[Recipe]) -> click.Command:
+    """The verb of a recipe class."""
+    fields = recipe_fields(kind)
+    positional = POSITIONAL.get(stage)
+
+    @common
+    def command(as_json: bool, detach: bool, **values: Any) -> None:
+        given = {field.path: _plain(values[_key(field)]) for field in fields if values[_key(field)] not in (None, ())}
+        recipe = validate(kind, {"stage": stage, **nested(given)})
+        make([recipe], Path.cwd(), detach=detach, as_json=as_json)
+
+    for field in reversed(fields):
+        command = _argument(field)(command) if field.path == positional else _option(field)(command)
+    command = click.option("--detach", is_flag=True, help="Answer with the run's id at once; it goes on by itself.")(
+        command
+    )
+    summary = (kind.__doc__ or "").strip()
+    examples = "\n".join(f"  {line}" for line in EXAMPLES[stage])
+    return click.command(stage, help=summary, epilog=f"\b\nExamples:\n{examples}")(command)
+
+
+def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool) -> None:
+    """Plan, submit and follow; `base` is what relative sources are relative to."""
+    project, catalog = open_current()
+    steps = plan(project, catalog, [_with_absolute_sources(recipe, base) for recipe in recipes])
+    for step in steps:
+        _announce(step)
+    started = submit(project, catalog, steps)
+    waiting = [run for run in started if run]
+    if detach:
+        last = started[-1] or (steps[-1].artifact and steps[-1].artifact.run) or ""
+        if as_json:
+            answer({"run": last, "state": runs.read(project, last)[1].state if last else "finished", "runs": waiting})
+        else:
+            click.echo(last)
+        return
+    states = follow(project, catalog, waiting, stop_on_interrupt=True) if waiting else []
+    if as_json:
+        results = [_result(project, catalog, step, run) for step, run in zip(steps, started, strict=True)]
+        answer(results[-1] if len(recipes) == 1 else results)
+    if any(state.state != "finished" for state in states) or len(states) < len(waiting):
+        raise SystemExit(1)
+
+
+def _with_absolute_sources(recipe: Recipe, base: Path) -> Recipe:
+    if not isinstance(recipe, ImportRecipe):
+        return recipe
+    from workbench.corpus.sources import PYTHON_DOCS
+
+    places = [source if source == PYTHON_DOCS else str(base / Path(source).expanduser()) for source in recipe.sources]
+    return recipe.model_copy(update={"sources": places})
+
+
+def _announce(step: Step) -> None:
+    if step.action == "made":
+        assert step.artifact is not None
+        extra = "" if step.artifact.name == step.name else f" (asked for as {step.name})"
+        note(f"{step.recipe.stage}: skipped, {step.kind}/{step.artifact.id} is made already{extra}")
+    elif step.action == "active":
+        note(f"{step.recipe.stage}: {step.run} is making {step.kind}/{step.name} already; waiting for it")
+    elif step.action == "resume":
+        note(f"{step.recipe.stage}: going on with {step.run} from its last checkpoint")
+
+
+def _result(project: Project, catalog: Catalog, step: Step, run_id: str | None) -> dict[str, Any]:
+    made = artifacts.by_identity(project, catalog, step.kind, step.identity)
+    result: dict[str, Any] = {"run": run_id or (made.run if made else None), "stage": step.recipe.stage}
+    result["state"] = runs.read(project, run_id)[1].state if run_id else "finished"
+    result["skipped"] = run_id is None
+    if made is not None:
+        result |= {step.kind: made.id, "path": str(artifacts.folder_of(project, made)), "metrics": dict(made.report)}
+    elif run_id:
+        state = runs.read(project, run_id)[1]
+        result |= {"reason": state.reason, "remedy": state.remedy}
+    return result
+
+
+def _key(field: RecipeField) -> str:
+    return field.path.replace(".", "__")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _argument(field: RecipeField) -> Callable[[Any], Any]:
+    return click.argument(
+        _key(field),
+        metavar=field.name.upper().rstrip("S") + ("..." if field.many else ""),
+        nargs=-1 if field.many else 1,
+        required=True,
+        shell_complete=complete_artifact(field.artifact) if field.artifact else None,
+    )
+
+
+def _option(field: RecipeField) -> Callable[[Any], Any]:
+    flags = f"{field.flag}/--no-{field.flag.removeprefix('--')}" if field.type is bool else field.flag
+    kind: Any = click.Choice(field.choices) if field.choices else None if field.type is bool else field.type
+    unit = f" ({field.unit})" if field.unit else ""
+    default = "" if field.default is None else f" [default: {_shown(field.default)}]"
+    return click.option(
+        flags,
+        _key(field),
+        type=kind,
+        default=None,
+        multiple=field.many,
+        required=field.required,
+        metavar=None if field.choices or field.type is bool else (field.artifact or field.type.__name__).upper(),
+        help=f"{field.description}{unit}{default}",
+        shell_complete=complete_artifact(field.artifact) if field.artifact else None,
+    )
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, list):
+        return ", ".join(repr(item) for item in default)
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+@click.command(
+    "run",
+    epilog="\b\nExamples:\n  workbench run recipe.yaml --set optimizer.learning_rate=3e-4\n"
+    "  workbench run pipeline.yaml --set base.schedule.max_steps=2000 --detach",
+)
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key; in a pipeline, NAME.KEY=VALUE says of which stage.",
+)
+@click.option("--detach", is_flag=True, help="Answer with the last run's id at once; everything goes on by itself.")
+@common
+def run_file(as_json: bool, recipe: Path, settings: tuple[str, ...], detach: bool) -> None:
+    """Run a recipe or a pipeline (a YAML list of recipes), skipping what is made already.
+
+    Relative sources are relative to the file.
+    """
+    make(read_recipes(recipe, settings), recipe.resolve().parent, detach=detach, as_json=as_json)
+
+
+COMMANDS = {"run": run_file} | {stage: stage_command(stage, kind) for stage, kind in STAGES.items()}
