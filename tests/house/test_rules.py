@@ -74,10 +74,14 @@ def test_imports_go_one_way(room: str) -> None:
                 assert name.split(".")[1] in LOWER[room], f"{path.relative_to(ROOT)} imports {name}"
 
 
-@pytest.mark.parametrize(
-    "start",
-    ["import workbench.tui.app", "from workbench.cli import cli; cli.main(['--help'], standalone_mode=False)", "import workbench.registry, workbench.contract"],
-)  # fmt: skip
+STARTS = {
+    "tui": "import workbench.tui.app",
+    "help": "from workbench.cli import cli; cli.main(['--help'], standalone_mode=False)",
+    "registry": "import workbench.registry, workbench.contract",
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_starting_loads_nothing_heavy(start: str) -> None:
     code = f"import sys\n{start}\nprint('LOADED', sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

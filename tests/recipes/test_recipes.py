@@ -79,7 +79,7 @@ def test_the_global_batch_is_the_product_of_its_parts(given: dict[str, object], 
         ({"model": {"num_key_value_heads": 3}}, "3 does not divide num_attention_heads 4"),
         ({"launch": {"processes": 2}}, "launch.kind is local"),
         ({"launch": {"kind": "torchrun", "processes": 3}}, "shared evenly by 3 processes. Set it to 18"),
-        ({"schedule": {"lr_scheduler_type": "wsd", "warmup_ratio": 0.5, "decay_ratio": 0.6}}, "more than the whole run"),
+        ({"schedule": {"lr_scheduler_type": "wsd", "warmup_ratio": 0.5, "decay_ratio": 0.6}}, "than the whole run"),
     ],
 )  # fmt: skip
 def test_a_wrong_recipe_is_one_sentence_with_the_remedy(given: dict[str, object], sentence: str) -> None:

@@ -150,9 +150,8 @@ class _View:
         elif time.monotonic() - self.printed >= LINE_SECONDS or self.printed == 0:
             self.printed = time.monotonic()
             share = f" {done / total:4.0%}" if total else ""
-            note(
-                f"{self.run.id}{share}  step {done}{f'/{total}' if total else ''}  {text}{f'  {left} left' if left else ''}"
-            )
+            steps = f"step {done}/{total}" if total else f"step {done}"
+            note("  ".join(part for part in (f"{self.run.id}{share}", steps, text, left and f"{left} left") if part))
 
     def open_bar(self) -> None:
         from rich.console import Console
