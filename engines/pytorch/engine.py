@@ -1,0 +1,76 @@
+"""The plug-in: what it offers, how it is started, and where its work is done."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from workbench.contract import Capabilities, Job, LanguageModel, Reporter
+from workbench.errors import WorkbenchError
+
+STAGES = ("pretrain",)
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
+INSTALL = "pip install 'torch>=2.9,<2.14' 'transformers>=5.10,<6'"
+
+
+class PyTorchEngine:
+    """Satisfies `workbench.contract.Engine`. torch is imported only once it is used."""
+
+    name = "pytorch"
+
+    def capabilities(self) -> Capabilities:
+        missing = [library for library in LIBRARIES if find_spec(library) is None]
+        if missing:
+            return Capabilities(available=False, reason=f"{' and '.join(missing)} cannot be found.", install=INSTALL)
+        versions = library_versions()
+        try:
+            from engines.pytorch import device
+        except Exception as error:  # a broken installation: torch says so in many ways
+            return Capabilities(
+                available=False, versions=versions, reason=f"torch cannot be imported: {error}", install=INSTALL
+            )
+        return Capabilities(
+            available=True, stages=STAGES, devices=device.names(), dtypes=("float32", "bfloat16"), versions=versions
+        )
+
+    def command(self, job: Job, job_file: Path) -> list[str]:
+        if job.launch != "torchrun":
+            return [sys.executable, "-m", "engines.pytorch", str(job_file)]
+        processes = job.recipe.get("launch", {}).get("processes", 1)
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        return [*launcher, "-m", "engines.pytorch", str(job_file)]
+
+    def run(self, job: Job, reporter: Reporter) -> None:
+        if job.stage not in STAGES:
+            raise WorkbenchError(
+                f"The pytorch engine cannot run the stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}."
+            )
+        quieten()
+        from engines.pytorch.pretrain import pretrain
+
+        pretrain(job, reporter)
+
+    def load(self, model: Path, **options: Any) -> LanguageModel:
+        """`options`: `device` ("cpu", "cuda:1", ...) and `dtype` ("float32", "bfloat16"); both chosen if not given.
+
+        Raises `WorkbenchError` if the folder is no complete model.
+        """
+        quieten()
+        from engines.pytorch.language_model import TransformersModel
+
+        return TransformersModel(model, **options)
+
+
+def library_versions() -> dict[str, str]:
+    return {library: metadata.version(library) for library in LIBRARIES if find_spec(library) is not None}
+
+
+def quieten() -> None:
+    """Keep transformers from looking up its hub, and from drawing progress bars into logs and screens."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

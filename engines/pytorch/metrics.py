@@ -1,0 +1,105 @@
+"""Numbers of every step, reported without waiting for the device at every step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from engines.pytorch import device as devices
+from engines.pytorch.distributed import Processes
+from workbench.contract import Metrics, Reporter
+from workbench.errors import WorkbenchError
+
+FLUSH_SECONDS = 0.5
+RATE_SECONDS = 10.0  # tokens per second are over this much recent training
+
+
+class StepMetrics:
+    """Keeps each step's tensors on the device and reports them in bunches."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        processes: Processes,
+        device: torch.device,
+        *,
+        tokens_per_step: int,
+        earlier_seconds: float,
+    ):
+        self._reporter, self._processes, self._device = reporter, processes, device
+        self._tokens_per_step = tokens_per_step
+        self._kept: list[tuple[int, float, float, torch.Tensor, torch.Tensor]] = []
+        self._recent: deque[tuple[int, float]] = deque()  # (steps, seconds) of bunches
+        self._mark = time.perf_counter()
+        self.seconds = earlier_seconds  # of training over all attempts, without pauses
+
+    def keep(self, step: int, loss: torch.Tensor, grad_norm: torch.Tensor, learning_rate: float) -> None:
+        """`loss` is this rank's part of the global batch's mean loss."""
+        self._kept.append((step, time.time(), learning_rate, loss, grad_norm))
+
+    def due(self) -> bool:
+        return time.perf_counter() - self._mark >= FLUSH_SECONDS
+
+    def flush(self) -> None:
+        """Report the kept steps; every rank calls it at the same step.
+
+        Raises `WorkbenchError` if a loss or gradient is not finite.
+        """
+        if not self._kept:
+            return
+        # One transfer from the device for all of them; it waits until the device has done the steps.
+        local = torch.stack([torch.stack((loss, norm.float())) for _, _, _, loss, norm in self._kept]).cpu()
+        losses = self._processes.total(local[:, 0].clone()).tolist()
+        now = time.perf_counter()
+        self._count(len(self._kept), now - self._mark)
+        self._mark = now
+        rate = self.tokens_per_second()
+        peak = devices.peak_memory_bytes(self._device)
+        for (step, moment, learning_rate, _, _), loss, norm in zip(
+            self._kept, losses, local[:, 1].tolist(), strict=True
+        ):
+            if self._processes.first:
+                self._reporter.emit(
+                    Metrics(
+                        time=moment,
+                        step=step,
+                        tokens=step * self._tokens_per_step,
+                        loss=loss,
+                        grad_norm=norm,
+                        learning_rate=learning_rate,
+                        tokens_per_second=rate,
+                        peak_memory_bytes=peak,
+                    )
+                )
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise WorkbenchError(
+                    f"The {'gradient' if math.isfinite(loss) else 'loss'} is no longer finite at step {step} "
+                    f"(learning rate {learning_rate:.2e}).",
+                    "Lower --learning-rate, or raise --warmup-ratio; checkpoints before that step are sound.",
+                )
+        self._kept.clear()
+
+    def tokens_per_second(self) -> float | None:
+        """Over the recent past; None before anything was measured."""
+        steps, seconds = (sum(part) for part in zip(*self._recent, strict=True)) if self._recent else (0, 0.0)
+        return steps * self._tokens_per_step / seconds if seconds else None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside is no training: it does not count in the rates."""
+        self.flush()
+        try:
+            yield
+        finally:
+            self._mark = time.perf_counter()
+
+    def _count(self, steps: int, seconds: float) -> None:
+        self.seconds += seconds
+        self._recent.append((steps, seconds))
+        while len(self._recent) > 1 and sum(item[1] for item in self._recent) > RATE_SECONDS:
+            self._recent.popleft()

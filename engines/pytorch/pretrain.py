@@ -1,0 +1,256 @@
+"""The stage `pretrain`: from a job to a trained model in `job.output`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from engines.pytorch import device as devices
+from engines.pytorch.attention import varlen_works
+from engines.pytorch.checkpoint import Checkpoints, Progress, read_progress, restore
+from engines.pytorch.decoder import TrainingModel
+from engines.pytorch.distributed import Processes, joined
+from engines.pytorch.engine import library_versions
+from engines.pytorch.loop import Training
+from engines.pytorch.measure import measured_seconds, refuse_what_cannot_fit
+from engines.pytorch.metrics import StepMetrics
+from engines.pytorch.model import new_model, save_model
+from engines.pytorch.optimizer import adamw
+from engines.pytorch.sequences import Sequences
+from engines.pytorch.tokenizer import TextTokenizer, copy_tokenizer
+from workbench.contract import Estimated, Finished, Job, Reporter, Started, Stopped, Warned
+from workbench.corpus.packing import Batches, TokenStream, split
+from workbench.corpus.shards import Shards
+from workbench.corpus.tokenizer import token_byte_lengths
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import validate
+from workbench.recipes.estimate import estimate
+from workbench.recipes.pretrain import PretrainRecipe
+from workbench.reporting import explain
+
+HELD_OUT_BYTES = 64 << 10
+# Runs shorter than this, in seconds, end sooner without torch.compile: it warms up for about a minute, then
+# saves a fifth on a CPU and about a half on a GPU.
+COMPILE_PAYS_SECONDS = {"cpu": 600.0, "cuda": 120.0}
+
+
+def pretrain(job: Job, reporter: Reporter) -> None:
+    """Train from scratch, or on from the run's newest whole checkpoint; satisfies `Engine.run`."""
+    recipe: PretrainRecipe = validate(PretrainRecipe, job.recipe).resolved()
+    with joined() as processes:
+        training = prepare(recipe, job, reporter, processes)
+        try:
+            finished = training.run()
+        except (RuntimeError, MemoryError) as error:
+            failure = explain(error)
+            if failure.reason.startswith("Out of memory"):
+                raise WorkbenchError(
+                    f"At step {training.progress.step + 1}: {failure.reason}", failure.remedy
+                ) from error
+            raise
+        if not processes.first:
+            return
+        if not finished:
+            reporter.emit(Stopped(step=training.progress.step))
+            return
+        write_model(training, job.output)
+        reporter.emit(Finished(report=report(training, recipe)))
+
+
+def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Processes) -> Training:
+    """Everything that the loop needs, at the step where it begins.
+
+    Raises `WorkbenchError` if the inputs do not fit each other, the text is too short, or the memory too small.
+    """
+
+    def emit(event: Any) -> None:
+        if processes.first:
+            reporter.emit(event)
+
+    device = devices.choose(processes.local_rank)
+    dtype = devices.choose_dtype(recipe.precision.dtype, device)
+    if device.type == "cpu":
+        devices.use_threads(processes.local_size)
+    else:
+        torch.set_float32_matmul_precision("high")  # TF32
+
+    tokenizer = TextTokenizer(job.inputs["tokenizer"])
+    shards = Shards(job.inputs["shards"])
+    bos, eos, pad = _special_ids(tokenizer, shards)
+    identity = recipe.identity()  # before `auto` is replaced by what it means on this machine
+    recipe = _with_dtype(recipe, dtype)
+    refuse_what_cannot_fit(recipe, shards.vocab_size, device, processes.local_size)
+
+    data, model_section, batch = recipe.data, recipe.model, recipe.batch
+    assert model_section.max_length is not None
+    assert batch.batch_size is not None
+    assert batch.per_device_batch_size is not None
+    assert batch.gradient_accumulation_steps is not None
+    parts = split(shards, method=data.validation_split, fraction=data.validation_fraction, seed=data.seed)
+    batches = Batches(parts.train, length=model_section.max_length, batch_size=batch.batch_size, seed=data.seed)
+    if batches.windows < batch.batch_size:
+        emit(
+            Warned(
+                message=f"The training text makes {batches.windows:,} sequences of {model_section.max_length:,} "
+                f"tokens, fewer than a batch of {batch.batch_size:,}: every step sees some of them more than once."
+            )
+        )
+
+    checkpoints = Checkpoints(
+        job.directory / "checkpoints", keep_last=recipe.checkpoints.keep_last, keep_best=recipe.checkpoints.keep_best
+    )
+    resumed = checkpoints.newest_valid(lambda message: emit(Warned(message=message))) if processes.first else None
+    processes.wait()
+    if not processes.first:
+        resumed = checkpoints.newest_valid(lambda message: None)
+    progress = read_progress(resumed) if resumed else Progress(identity=identity)
+    if progress.identity != identity:
+        raise WorkbenchError(
+            f"The checkpoint {resumed} belongs to another recipe.", "Start a new run instead of resuming this one."
+        )
+    emit(
+        Started(
+            step=progress.step,
+            total_steps=recipe.schedule.max_steps,
+            device=devices.name(device),
+            versions=library_versions(),
+        )
+    )
+
+    causal_lm = new_model(recipe, vocab_size=shards.vocab_size, bos=bos, eos=eos, pad=pad)
+    model = TrainingModel(causal_lm, dtype).to(device)
+    optimizer = adamw(model, recipe.optimizer)
+    head_width = causal_lm.config.head_dim
+    sequences = Sequences(
+        device=device,
+        bos=bos,
+        pack_documents=data.packing == "documents",
+        varlen=varlen_works(device, dtype, head_width),
+    )
+    network: nn.Module = model
+    sizes = {"micro_batch": batch.per_device_batch_size, "micro_batches": batch.gradient_accumulation_steps}
+    step_seconds = measured_seconds(model, optimizer, batches, sequences, **sizes)
+    run_seconds = step_seconds * recipe.schedule.max_steps
+    if _compiles(recipe, progress, run_seconds, device, processes):
+        network = torch.compile(model)  # type: ignore[assignment]
+        step_seconds = measured_seconds(network, optimizer, batches, sequences, **sizes)
+        progress.compiled = True
+    expected = estimate(recipe, shards.vocab_size)
+    emit(
+        Estimated(
+            parameters=expected.parameters,
+            memory_bytes=expected.memory_bytes,
+            flops=expected.flops,
+            tokens=expected.tokens,
+            tokens_per_parameter=expected.tokens_per_parameter,
+            seconds=step_seconds * (recipe.schedule.max_steps - progress.step),
+        )
+    )
+    if resumed:
+        restore(resumed, causal_lm, optimizer, processes.rank)
+    if processes.size > 1:
+        network = DistributedDataParallel(
+            network, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
+        )
+    return Training(
+        recipe=recipe,
+        model=model,
+        network=network,
+        optimizer=optimizer,
+        batches=batches,
+        sequences=sequences,
+        validation_stream=parts.validation,
+        token_bytes_V=token_byte_lengths(job.inputs["tokenizer"]),
+        tokenizer=tokenizer,
+        tokenizer_folder=job.inputs["tokenizer"],
+        processes=processes,
+        reporter=reporter,
+        metrics=StepMetrics(
+            reporter, processes, device, tokens_per_step=expected.tokens_per_step, earlier_seconds=progress.seconds
+        ),
+        checkpoints=checkpoints,
+        progress=progress,
+    )
+
+
+def write_model(training: Training, folder: Path) -> None:
+    """The model's artifact: a Hugging Face folder with a held-out text for the export's check."""
+    for left_over in folder.iterdir():
+        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+    save_model(training.model.causal_lm, folder)
+    copy_tokenizer(training.tokenizer_folder, folder, chat_template=False)
+    text = held_out_text(training.validation_stream, training.tokenizer)
+    (folder / "held_out.txt").write_text(text, encoding="utf-8")
+
+
+def held_out_text(stream: TokenStream, tokenizer: TextTokenizer) -> str:
+    """The beginning of the held-out documents, up to 64 KiB, an empty line between two."""
+    ids = stream.read(0, min(stream.tokens, HELD_OUT_BYTES)).tolist()
+    documents: list[list[int]] = [[]]
+    for token in ids:
+        if token == tokenizer.bos:
+            documents.append([])
+        documents[-1].append(token)
+    text = "\n\n".join(tokenizer.decode(document) for document in documents if document)
+    return text.encode()[:HELD_OUT_BYTES].decode(errors="ignore")
+
+
+def report(training: Training, recipe: PretrainRecipe) -> dict[str, Any]:
+    """What the model's manifest keeps of its training."""
+    progress, metrics = training.progress, training.metrics
+    return {
+        "parameters": sum(parameter.numel() for parameter in training.model.causal_lm.parameters()),
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "eval_loss": progress.eval_loss,
+        "eval_bits_per_byte": progress.eval_bits_per_byte,
+        "best_step": progress.best_step,
+        "best_eval_loss": progress.best_eval_loss,
+        "tokens_per_second": progress.tokens / seconds if (seconds := metrics.seconds) else None,
+        "seconds": seconds,
+        "dtype": recipe.precision.dtype,
+        "compiled": progress.compiled,
+    }
+
+
+def _special_ids(tokenizer: TextTokenizer, shards: Shards) -> tuple[int, int, int]:
+    """(bos, eos, pad); raises `WorkbenchError` if the tokenizer lacks one or is not the shards'."""
+    missing = [name for name in ("bos", "eos", "pad") if getattr(tokenizer, name) is None]
+    if missing:
+        raise WorkbenchError(
+            f"The tokenizer names no {' and no '.join(missing)} token.", "Train one with `workbench tokenizer`."
+        )
+    if tokenizer.vocab_size != shards.vocab_size:
+        raise WorkbenchError(
+            f"The shards were made with a vocabulary of {shards.vocab_size:,} tokens, the tokenizer has "
+            f"{tokenizer.vocab_size:,}.",
+            "Make the shards anew with this tokenizer.",
+        )
+    assert tokenizer.bos is not None
+    assert tokenizer.eos is not None
+    assert tokenizer.pad is not None
+    return tokenizer.bos, tokenizer.eos, tokenizer.pad
+
+
+def _with_dtype(recipe: PretrainRecipe, dtype: torch.dtype) -> PretrainRecipe:
+    """The recipe with `auto` replaced by what it means here."""
+    precision = recipe.precision.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
+    return recipe.model_copy(update={"precision": precision})
+
+
+def _compiles(
+    recipe: PretrainRecipe, progress: Progress, run_seconds: float, device: torch.device, processes: Processes
+) -> bool:
+    """Whether to use torch.compile. A resumed run does as it did before: the numbers differ in the last bits."""
+    setting = recipe.precision.compile
+    if setting != "auto":
+        return setting == "always"
+    if progress.step:
+        return progress.compiled
+    pays = run_seconds > COMPILE_PAYS_SECONDS[device.type] and devices.can_compile(device)
+    return bool(processes.agree([int(pays)])[0])
