@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 
 MIN_COMMENT_LINES = 3  # shorter ones seldom make sense without the code around them
-COMMENT_BLOCK = re.compile(r"(?:^[ \t]*#.*\n){%d,}" % MIN_COMMENT_LINES, re.MULTILINE)
+COMMENT_BLOCK = re.compile(rf"(?:^[ \t]*#.*\n){{{MIN_COMMENT_LINES},}}", re.MULTILINE)
 COMMENT_MARK = re.compile(r"^[ \t]*#+ ?", re.MULTILINE)
 # Lines that only code has: an assignment, a call, a header of a block at the line's end, and the like.
 CODE_LINE = re.compile(
