@@ -1,0 +1,121 @@
+"""The import stage: source files to a corpus of normalised documents without exact duplicates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workbench.corpus.documents import CorpusWriter
+from workbench.corpus.duplicates import Duplicates
+from workbench.corpus.normalise import normalise
+from workbench.corpus.progress import ProgressReport
+from workbench.corpus.reading import Document, Reject, UnusableFile, read_documents
+from workbench.corpus.sources import SourceFile, expand
+from workbench.errors import WorkbenchError
+from workbench.recipes.corpus import ImportRecipe
+
+MAX_WARNINGS = 5
+MAX_SOURCES_LISTED = 20
+
+
+def import_corpus(
+    recipe: ImportRecipe, output: Path, progress: ProgressReport, warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """Read the recipe's sources into a corpus in the folder `output`, answer the report.
+
+    Raises `WorkbenchError` if a source does not exist, or not one document is left.
+    """
+    found = expand(recipe.sources)
+    progress.begin("importing", total=sum(file.size for file in found.files), unit="bytes")
+    with CorpusWriter(output) as corpus:
+        intake = _Intake(recipe, corpus)
+        for name, why in found.unreadable:
+            remedy = "Check where it leads and that you may read it."
+            intake.leave_out(name, UnusableFile("unreadable", f"{name} cannot be read: {why}.", remedy))
+        for file in found.files:
+            intake.read(file, progress)
+        if not corpus.documents:
+            raise intake.why_nothing(len(found.files) + len(found.unreadable))
+    progress.end()
+    for problem in intake.problems[:MAX_WARNINGS]:
+        warn(f"{problem.what} It was left out.")
+    if len(intake.problems) > MAX_WARNINGS:
+        warn(f"{len(intake.problems) - MAX_WARNINGS} more files were left out; the rejects name them.")
+    if intake.repaired:
+        warn(f"{intake.repaired:,} documents had bytes that are not UTF-8; each became the character U+FFFD.")
+    return intake.report()
+
+
+class _Intake:
+    """Decides what becomes part of the corpus, and counts."""
+
+    def __init__(self, recipe: ImportRecipe, corpus: CorpusWriter):
+        self.recipe = recipe
+        self.corpus = corpus
+        self.duplicates = Duplicates()
+        self.files = 0
+        self.characters = 0
+        self.bytes = 0
+        self.repaired = 0
+        self.cut = 0
+        self.by_source: Counter[str] = Counter()
+        self.problems: list[UnusableFile] = []
+
+    def read(self, file: SourceFile, progress: ProgressReport) -> None:
+        max_bytes = self.recipe.max_document_mib << 20
+        items = read_documents(file, text_field=self.recipe.text_field, max_bytes=max_bytes, advance=progress.advance)
+        before = self.corpus.documents
+        try:
+            for item in items:
+                if isinstance(item, Reject):
+                    self.corpus.reject(item.source, item.reason, item.excerpt)
+                else:
+                    self._consider(item)
+        except UnusableFile as problem:
+            self.leave_out(file.name, problem)
+        self.by_source[file.given] += self.corpus.documents - before
+        self.files += self.corpus.documents > before
+
+    def leave_out(self, name: str, problem: UnusableFile) -> None:
+        self.problems.append(problem)
+        if problem.reason:
+            self.corpus.reject(name, problem.reason, problem.what)
+
+    def _consider(self, document: Document) -> None:
+        text = normalise(document.text)
+        if not text:
+            self.corpus.reject(document.source, "empty", "")
+        elif len(text) < self.recipe.min_characters:
+            self.corpus.reject(document.source, f"under {self.recipe.min_characters} characters", text)
+        elif not self.duplicates.is_new(text):
+            self.corpus.reject(document.source, "duplicate", text)
+        else:
+            self.corpus.add(text, document.source)
+            self.characters += len(text)
+            self.bytes += len(text.encode())
+            self.repaired += document.repaired
+            self.cut += document.cut
+
+    def why_nothing(self, files: int) -> WorkbenchError:
+        if len(self.problems) == 1 and files == 1:
+            return WorkbenchError(f"The corpus would be empty: {self.problems[0].what}", self.problems[0].remedy)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.corpus.dropped.most_common())
+        remedy = self.problems[0].what if self.problems else "Give other sources, or lower --min-characters."
+        what = f"The corpus would be empty: {files:,} file{'s' if files != 1 else ''} gave no document"
+        return WorkbenchError(f"{what} ({reasons}).", remedy)
+
+    def report(self) -> dict[str, Any]:
+        report: dict[str, Any] = {
+            "documents": self.corpus.documents,
+            "characters": self.characters,
+            "bytes": self.bytes,
+            "files": self.files,
+            "dropped": dict(self.corpus.dropped.most_common()),
+            "repaired": self.repaired,
+            "cut": self.cut,
+        }
+        if len(self.by_source) <= MAX_SOURCES_LISTED:
+            report["by_source"] = dict(self.by_source)
+        return report
