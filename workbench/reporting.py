@@ -2,6 +2,7 @@
 
 Events go to `events.jsonl` in the run's folder, one line a write, so that a reader never sees a
 line mixed of two. Requests come as files in `control/`: `stop`, `checkpoint`, `note-<n>`.
+Under a launcher of several processes (torchrun sets RANK) the first alone reports and listens.
 Standard library only.
 """
 
@@ -75,10 +76,29 @@ class RunReporter:
             self._stop = True  # an engine that nobody watches saves its work and ends
 
 
+class SilentReporter:
+    """For all processes of a run but the first: says nothing and hears nothing."""
+
+    def emit(self, event: Event) -> None:
+        pass
+
+    def should_stop(self) -> bool:
+        return False
+
+    def checkpoint_requested(self) -> bool:
+        return False
+
+    def request_stop(self) -> None:
+        pass
+
+
 def run_engine(make_engine: Callable[[], Engine], job_file: Path) -> int:
     """The body of every engine's `python -m engines.<name> job.json`; answers the exit status."""
     job = Job.read(job_file)
-    reporter = RunReporter(job.directory, supervisor_pid=job.supervisor_pid)
+    first = int(os.environ.get("RANK", "0")) == 0
+    reporter = RunReporter(job.directory, supervisor_pid=job.supervisor_pid) if first else SilentReporter()
+    events = job.directory / "events.jsonl"
+    mark = events.stat().st_size if events.exists() else 0
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: reporter.request_stop())
     with contextlib.suppress(ValueError, AttributeError):
@@ -89,7 +109,10 @@ def run_engine(make_engine: Callable[[], Engine], job_file: Path) -> int:
     except BaseException as error:  # the engine process reports whatever ends it, then ends
         traceback.print_exc(file=sys.stderr)
         with contextlib.suppress(OSError):  # on a full disk the log's traceback has to do
-            reporter.emit(explain(error))
+            # When one process of several fails, the connections of the others break: its reason is the run's.
+            if not (_lost_peer(error) and _has_failed(events, mark)):
+                with open(events, "ab", buffering=0) as file:
+                    file.write(explain(error).line().encode())
         return 1
 
 
@@ -103,7 +126,12 @@ def explain(error: BaseException) -> Failed:
             reason=f"The disk is full{where}.",
             remedy="Free some space, then resume the run: finished checkpoints are whole.",
         )
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _lost_peer(error):
+        return Failed(
+            reason=f"Another process of this run has ended: {_first_line(error)}",
+            remedy="The run's log has the details; resume the run to go on from its last checkpoint.",
+        )
+    if _out_of_memory(error):
         return Failed(
             reason=f"Out of memory: {_first_line(error)}",
             remedy="Lower --per-device-batch-size or --max-length, or choose a smaller --size, and resume.",
@@ -111,6 +139,32 @@ def explain(error: BaseException) -> Failed:
     if isinstance(error, (ImportError,)):
         return Failed(reason=f"A library is missing: {error}.", remedy="workbench doctor says how to install it.")
     return Failed(reason=f"{type(error).__name__}: {_first_line(error)}", remedy="The run's log has the details.")
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # On the CPU torch raises a plain RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _lost_peer(error: BaseException) -> bool:
+    """Whether torch.distributed says that another process is gone."""
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError"):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("closed by peer" in text or "reset by peer" in text)
+
+
+def _has_failed(events: Path, mark: int) -> bool:
+    """Whether a `Failed` was written after byte `mark`."""
+    if not events.exists():
+        return False
+    with open(events, "rb") as file:
+        file.seek(mark)
+        return any(line.startswith(b'{"event": "Failed"') for line in file)
 
 
 def _first_line(error: BaseException) -> str:

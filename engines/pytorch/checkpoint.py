@@ -85,6 +85,8 @@ class Checkpoints:
             if processes.first:
                 self.folder.mkdir(exist_ok=True)
                 _check_room(self.folder, needed)
+                if final.exists():  # it was found broken, and the one before it resumed from
+                    _remove(final)
                 durable.fresh_directory(partial)
                 (partial / "resume").mkdir()
             processes.wait()
@@ -97,8 +99,6 @@ class Checkpoints:
                 durable.write_json(partial / "resume" / "state.json", asdict(progress))
                 durable.fsync_tree(partial)
                 durable.write_json(partial / MANIFEST, {"step": progress.step, "files": _files(partial)})
-                if final.exists():  # resumed from an older one after this one was found broken
-                    _remove(final)
                 durable.publish_directory(partial, final)
                 self._forget(progress)
         except (OSError, SafetensorError) as error:

@@ -38,10 +38,11 @@ class PyTorchEngine:
         )
 
     def command(self, job: Job, job_file: Path) -> list[str]:
-        if job.launch != "torchrun":
+        launch = job.recipe.get("launch", {})
+        if launch.get("kind") != "torchrun":
             return [sys.executable, "-m", "engines.pytorch", str(job_file)]
-        processes = job.recipe.get("launch", {}).get("processes", 1)
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        processes = f"--nproc-per-node={launch.get('processes', 1)}"
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", processes]
         return [*launcher, "-m", "engines.pytorch", str(job_file)]
 
     def run(self, job: Job, reporter: Reporter) -> None:
