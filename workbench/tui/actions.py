@@ -1,0 +1,209 @@
+"""The one registry of actions: it feeds the keys, the footer, the command line, the palette, the `.` menu,
+the help and the documentation.
+
+An action belongs to a place. Whoever is that place (a screen or a widget with the class variable `PLACE`;
+the app for "everywhere") carries it out in `do_<verb>(argument)`, and says in `why_not_<verb>(argument)`,
+if it has that, why it cannot be done now: one sentence, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from textual.binding import Binding
+
+from workbench.tui.places import BY_ID, PLACES, SCREENS
+
+if TYPE_CHECKING:
+    from textual.dom import DOMNode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """`id` is "place.verb"; `key` is Textual's name of a key, several joined by commas."""
+
+    id: str
+    title: str
+    help: str
+    key: str = ""
+    argument: str = ""  # what the verb takes on the command line, as the help shows it
+    footer: bool = True  # whether the line at the bottom has room for it
+
+    @property
+    def place(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        return self.id.partition(".")[2]
+
+    @property
+    def method(self) -> str:
+        return self.verb.replace("-", "_")
+
+
+ACTIONS = (
+    # Start
+    Action(id="start.new", key="n", title="New project", help="Make a project in an empty folder."),
+    Action(id="start.browse", key="o", title="Open folder", help="Open the project in a folder."),
+    Action(id="start.demo", key="d", title="Demo", help="Make a small model from Python's own documentation: minutes."),
+    # Map
+    Action(id="map.next", key="n", title="Next step", help="Do what the map proposes as the next step."),
+    Action(id="map.run", key="r", title="Its run", help="Show the run that makes or made the chosen artifact."),
+    Action(id="map.make", key="a", title="Make another", help="Start the chosen stage anew."),
+    # Runs
+    Action(
+        id="runs.stop", key="s", title="Stop", argument="RUN",
+        help="Write a checkpoint and end. Nothing is lost: it can be resumed.",
+    ),
+    Action(id="runs.resume", key="r", title="Resume", argument="RUN", help="Go on from the last checkpoint."),
+    Action(
+        id="runs.checkpoint", key="w", title="Checkpoint", argument="RUN", help="Write a checkpoint now, and go on."
+    ),
+    Action(
+        id="runs.kill", key="k", title="Kill", argument="RUN", footer=False,
+        help="End it at once, back to its last checkpoint. For a run that does not answer a stop.",
+    ),
+    Action(
+        id="runs.note", key="n", title="Note", argument="TEXT", footer=False,
+        help="Write a remark into the chosen run's events.",
+    ),
+    Action(id="runs.mark", key="space", title="Mark", help="Mark the run for a comparison.", footer=False),
+    Action(id="runs.compare", key="c", title="Compare", help="Marked runs in one chart, and how their recipes differ."),
+    Action(
+        id="runs.filter", key="slash", title="Filter", argument="TEXT",
+        help="Only runs whose name, stage or state holds the text. An empty text shows all.",
+    ),
+    Action(id="runs.metric", key="m", title="Metric", help="Another curve: loss, learning rate, gradient norm, ..."),
+    Action(id="runs.log", key="1", title="Log", help="What its process printed.", footer=False),
+    Action(id="runs.samples", key="2", title="Samples", help="Texts that the model wrote.", footer=False),
+    Action(id="runs.checkpoints", key="3", title="Checkpoints", help="What is kept to resume from.", footer=False),
+    Action(id="runs.events", key="4", title="Events", help="Warnings, requests and remarks.", footer=False),
+    Action(id="runs.recipe", key="5", title="Recipe", help="What was asked for, in full.", footer=False),
+    Action(id="runs.zoom", key="plus", title="Zoom", help="The chosen run over the whole screen, and back."),
+    Action(id="runs.back", key="escape", title="Back", help="Leave the zoom, or clear the filter and the marks."),
+    # The comparison
+    Action(id="compare.metric", key="m", title="Metric", help="Another curve."),
+    Action(id="compare.back", key="escape", title="Back", help="Back to the runs."),
+    # Lists
+    Action(id="list.up", key="up", title="Up", help="The row above.", footer=False),
+    Action(id="list.down", key="down", title="Down", help="The row below.", footer=False),
+    Action(id="list.page-up", key="pageup", title="Page up", help="A page up.", footer=False),
+    Action(id="list.page-down", key="pagedown", title="Page down", help="A page down.", footer=False),
+    Action(id="list.first", key="home", title="First", help="The first row.", footer=False),
+    Action(id="list.last", key="end", title="Last", help="The last row.", footer=False),
+    Action(id="list.open", key="enter", title="Open", help="Open the row."),
+    # Dialogs
+    Action(id="dialog.yes", key="y", title="Yes", help="Do it."),
+    Action(id="dialog.no", key="n,escape", title="No", help="Leave it."),
+    # Everywhere
+    Action(id="everywhere.go", key="g", title="Go", argument="SCREEN", help="To another screen: g, then its letter."),
+    Action(
+        id="everywhere.command", key="colon", title="Command", footer=False,
+        help="Type a command, with its arguments; or search among all of them.",
+    ),
+    Action(id="everywhere.actions", key="full_stop", title="Actions", help="All that can be done here."),
+    Action(id="everywhere.help", key="question_mark", title="Help", help="What this is, and its keys."),
+    Action(
+        id="everywhere.detach", key="q", title="Detach",
+        help="Leave the program. Runs go on; the next `workbench` shows them again.",
+    ),
+    Action(id="everywhere.open", title="Open a project", argument="PATH", help="Open the project in a folder."),
+    Action(id="everywhere.new", title="New project", argument="PATH", help="Make a project in an empty folder."),
+    Action(
+        id="everywhere.import", title="Import text", argument="SOURCE... --name NAME",
+        help="Read text files into a corpus.",
+    ),
+    Action(
+        id="everywhere.tokenizer", title="Train a tokenizer", argument="--corpus CORPUS",
+        help="Learn a byte-level BPE vocabulary from a corpus.",
+    ),
+    Action(
+        id="everywhere.pretrain", title="Pretrain", argument="--corpus CORPUS --tokenizer TOKENIZER",
+        help="Train a model from scratch.",
+    ),
+    Action(
+        id="everywhere.export", title="Export", argument="MODEL --quantization q8_0",
+        help="Write a model as GGUF, quantise it and check it.",
+    ),
+    Action(id="everywhere.repair", title="Repair", help="Rebuild the catalog from the project's files."),
+    Action(id="everywhere.theme", title="Theme", argument="dark|light|ansi", help="Change the colours."),
+)  # fmt: skip
+
+BY_ACTION = {action.id: action for action in ACTIONS}
+
+KEY_NAMES = {
+    "slash": "/", "full_stop": ".", "colon": ":", "question_mark": "?", "plus": "+", "space": "Space",
+    "escape": "Esc", "enter": "Enter", "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "PgUp",
+    "pagedown": "PgDn", "home": "Home", "end": "End", "tab": "Tab",
+}  # fmt: skip
+PLAIN_KEY_NAMES = {"up": "Up", "down": "Down", "left": "Left", "right": "Right"}
+
+
+def shown_key(action: Action, *, ascii: bool = False) -> str:
+    """The key as it is printed on keyboards; "" for an action without one."""
+    names = KEY_NAMES | (PLAIN_KEY_NAMES if ascii else {})
+    return " ".join(names.get(key, key) for key in action.key.split(",") if key)
+
+
+def of(place: str) -> list[Action]:
+    return [action for action in ACTIONS if action.place == place]
+
+
+def bindings(place: str) -> list[Any]:
+    """Textual's bindings for whoever is `place`: the value of its class variable `BINDINGS`."""
+    return [
+        Binding(action.key, f"app.perform('{action.id}')", action.title, show=False)
+        for action in of(place)
+        if action.key
+    ]
+
+
+def reason(owner: DOMNode, action: Action, argument: str = "") -> str | None:
+    """Why `owner` cannot do it now, in a sentence; None if it can."""
+    why_not = getattr(owner, f"why_not_{action.method}", None)
+    return why_not(argument) if why_not else None
+
+
+def places_of(node: DOMNode | None) -> list[tuple[str, DOMNode]]:
+    """Each place that has the focus, innermost first, with who is that place."""
+    found: list[tuple[str, DOMNode]] = []
+    while node is not None:
+        place = getattr(node, "PLACE", "")
+        if place and place not in [name for name, _ in found]:
+            found.append((place, node))
+        node = node.parent
+    return found
+
+
+def named(word: str, active: Iterable[str] = ()) -> Action | None:
+    """The action that the first word of a command means: of the active places first, then of any."""
+    wanted = word.strip().lower()
+    ranked = [place for place in active if place != "list"] + ["everywhere", *(place.id for place in SCREENS)]
+    for place in ranked:
+        for action in of(place):
+            if wanted in (action.verb, action.id):
+                return action
+    return None
+
+
+def keys_table() -> str:
+    """All actions as Markdown, a table a place."""
+    parts = ["`g` and a letter: " + ", ".join(f"`g {place.letter}` {place.title}" for place in SCREENS) + "."]
+    for place in PLACES:
+        rows = [
+            f"| {f'`{shown_key(action)}`' if action.key else ''} | `:{f'{action.verb} {action.argument}'.strip()}` "
+            f"| {action.help} |".replace("dark|light|ansi", "dark, light, ansi")
+            for action in of(place.id)
+        ]
+        parts += [
+            f"**{place.title}.** {place.help}",
+            "\n".join(["| Key | Command | What it does |", "|---|---|---|", *rows]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def title_of(place: str) -> str:
+    return BY_ID[place].title

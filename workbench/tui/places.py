@@ -1,0 +1,69 @@
+"""Where one can be: the screens, and the parts of them that have keys of their own."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.tui.screens.base import WorkbenchScreen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A screen has a `letter` (pressed after `g`) and a `target` that is imported when it is first shown."""
+
+    id: str
+    title: str
+    help: str
+    letter: str = ""
+    target: str = ""  # "module:Class" under workbench.tui.screens
+    needs_project: bool = True
+
+    def make(self) -> WorkbenchScreen:
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(f"workbench.tui.screens.{module}"), name)()
+
+
+PLACES = (
+    Place(id="everywhere", title="Everywhere", help="These work on every screen."),
+    Place(
+        id="start",
+        title="Start",
+        help="The projects that you opened lately, and ways to begin a new one.",
+        letter="s",
+        target="start:StartScreen",
+        needs_project=False,
+    ),
+    Place(
+        id="map",
+        title="Map",
+        help="The road from raw text to a model that you chat with: what is made, what is stale, what comes next.",
+        letter="m",
+        target="map:MapScreen",
+    ),
+    Place(
+        id="runs",
+        title="Runs",
+        help="Everything that was started. Runs live on their own: closing this program or the terminal stops none.",
+        letter="r",
+        target="runs:RunsScreen",
+    ),
+    Place(id="list", title="Lists", help="A list: move with the arrows, open with Enter."),
+    Place(id="compare", title="Comparison", help="Runs side by side: their loss, and where their recipes differ."),
+    Place(id="dialog", title="Dialogs", help="A question: choose with a key."),
+)
+
+BY_ID = {place.id: place for place in PLACES}
+SCREENS = tuple(place for place in PLACES if place.letter)
+
+
+def screen_for(text: str) -> Place | None:
+    """The screen that a letter, a name or its beginning means."""
+    wanted = text.strip().lower()
+    for place in SCREENS:
+        if wanted in (place.letter, place.id, place.title.lower()):
+            return place
+    matches = [place for place in SCREENS if wanted and place.id.startswith(wanted)]
+    return matches[0] if len(matches) == 1 else None

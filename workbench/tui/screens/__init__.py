@@ -1,0 +1,1 @@
+"""One module a screen; `workbench.tui.places` says which is imported when."""

@@ -1,0 +1,55 @@
+"""What all screens share: the header, the footer, and being told what is new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+
+from workbench.tui import actions
+from workbench.tui.live import EVERYTHING, Changes
+from workbench.tui.widgets.bars import Footer, Header
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
+
+
+class WorkbenchScreen(Screen[None]):
+    """A screen is a `PLACE`, its `BINDINGS = actions.bindings(PLACE)`, a `body`, and a `show`."""
+
+    app: WorkbenchApp
+    PLACE: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-very-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall"), (44, "-very-tall")]
+
+    def compose(self) -> ComposeResult:
+        yield Header(actions.title_of(self.PLACE))
+        yield from self.body()
+        yield Footer()
+
+    def body(self) -> ComposeResult:
+        """The widgets between header and footer."""
+        yield from ()
+
+    def show(self, changes: Changes) -> None:
+        """Bring the screen up to date with `self.app.live`. Called when something changed while the screen is
+        in front, and with `EVERYTHING` whenever it comes to the front."""
+
+    def on_screen_resume(self) -> None:
+        self.call_after_refresh(self.catch_up, EVERYTHING)
+
+    def catch_up(self, changes: Changes) -> None:
+        self.show(changes)
+        self.refresh_keys()
+        self.query_one(Header).refresh()
+
+    def refresh_keys(self) -> None:
+        """Call it when what can be done has changed: another row, another state."""
+        for footer in self.query(Footer):
+            footer.refresh()
+
+    def watch_focused(self, _: Widget | None) -> None:
+        if self.is_mounted:
+            self.refresh_keys()

@@ -1,0 +1,126 @@
+"""The line at the top and the line at the bottom of every screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.widgets import Static
+
+from workbench.tui import actions, figures, safe, theme
+from workbench.tui.widgets.painted import Painted
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
+    from workbench.tui.live import RunRow
+
+WITHOUT_HINT = ("command",)
+
+
+class Header(Painted, Static):
+    """Project and screen on the left, the run that goes on on the right."""
+
+    app: WorkbenchApp
+
+    DEFAULT_CSS = """
+    Header { dock: top; height: 1; padding: 0 1; background: $bar; color: $foreground; }
+    """
+
+    def __init__(self, title: str):
+        super().__init__(markup=False)
+        self.title = title
+
+    def render(self) -> Text:
+        width = self.content_size.width or self.app.size.width - 2
+        project = self.app.project
+        mark = "|" if self.ascii else "▍"
+        left = self.assemble((mark, "accent"), (safe.line(project.name) if project else "workbench", "strong"))
+        left.append_text(self.assemble((" / " if self.ascii else "  ›  ", "muted"), self.title))
+        right = self._going(width - left.cell_len - 2)
+        left.truncate(max(width - right.cell_len, 12), overflow="ellipsis")
+        left.append(" " * max(1, width - left.cell_len - right.cell_len))
+        left.append_text(right)
+        return left
+
+    def _going(self, room: int) -> Text:
+        live = self.app.live
+        going = live.active() if live else []
+        if not going:
+            return Text()
+        run, *others = going
+        look = theme.look(run.state)
+        parts: list[list[str | tuple[str, str]]] = [
+            [(f"{theme.symbol(run.state, ascii=self.ascii)} ", look.style), f"{safe.line(run.name)} {doing(run)}"],
+        ]
+        if run.loss is not None:
+            parts.append([("  loss ", "muted"), figures.loss(run.loss)])
+        left = remaining_seconds(run)
+        if left is not None:
+            parts.append([("  left ", "muted"), figures.duration(left)])
+        if others:
+            parts.append([(f"  +{len(others)}", "muted")])
+        text = Text()
+        for part in parts:
+            longer = text + self.assemble(*part)
+            if longer.cell_len > max(room, 0) and text:
+                break
+            text = longer
+        text.truncate(max(room, 10), overflow="ellipsis")
+        return text
+
+
+class Footer(Painted, Static):
+    """The keys of what has the focus, as many as there is room for."""
+
+    app: WorkbenchApp
+
+    DEFAULT_CSS = """
+    Footer { dock: bottom; height: 1; padding: 0 1; background: $bar; color: $foreground; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def render(self) -> Text:
+        width = self.content_size.width or self.app.size.width - 2
+        here: list[Text] = []
+        always: list[Text] = []
+        for place, owner in actions.places_of(self.screen.focused or self.screen):
+            for action in actions.of(place):
+                if action.key and action.footer and actions.reason(owner, action) is None:
+                    key = actions.shown_key(action, ascii=self.ascii).split(" ")[0]
+                    hint = self.assemble((key, "key"), " ", (action.title, "muted"))
+                    (always if place == "everywhere" else here).append(hint)
+        right = Text("  ").join(always)
+        left = Text()
+        for hint in here:
+            longer = Text("  ").join([left, hint]) if left else hint
+            if longer.cell_len + right.cell_len + 3 > width:
+                break
+            left = longer
+        left.append(" " * max(1, width - left.cell_len - right.cell_len))
+        left.append_text(right)
+        return left
+
+
+def doing(run: RunRow) -> str:
+    """What a run is at: "45%", "queued", "tokenising 1,024"."""
+    if run.state != "running":
+        return theme.look(run.state).word
+    share = run.share()
+    if share is not None:
+        return f"{share:.0%}"
+    if run.step:
+        return f"{figures.count(run.step)} {safe.line(run.unit or '')}".strip()
+    return safe.line(run.phase) if run.phase else "starting"
+
+
+def remaining_seconds(run: RunRow) -> float | None:
+    """From the steps of this attempt and the time that they took; None before there is something to go by."""
+    if run.state not in ("running", "stopping") or not run.total_steps or not run.step or run.started is None:
+        return None
+    if run.tokens and run.tokens_per_second:
+        return (run.total_steps - run.step) * (run.tokens / run.step) / run.tokens_per_second
+    if run.updated is None or run.updated <= run.started:
+        return None
+    return (run.total_steps - run.step) * (run.updated - run.started) / run.step
