@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import durable
-from workbench.corpus import documents
+from workbench.corpus import documents, sampling
 from workbench.corpus.progress import ProgressReport
 from workbench.errors import WorkbenchError
 from workbench.recipes.corpus import TokenizerRecipe
@@ -31,7 +31,6 @@ QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-PIECE_CHARACTERS = 1 << 16  # the trainer shares its work out by sequences, so long documents come in pieces
 MEASURED_BYTES = 1 << 20
 
 
@@ -44,9 +43,8 @@ def train_tokenizer(
 ) -> dict[str, Any]:
     """Train on the corpus in folder `corpus`, write the tokenizer's files into `output`, answer the report."""
     started = time.monotonic()
-    sample = _Sample(corpus, recipe.sample_mib << 20)
     tokenizer = new_tokenizer()
-    _train(tokenizer, recipe.vocab_size, sample.pieces(progress), progress)
+    trained_on = _train(tokenizer, recipe, corpus, progress)
     vocab_size = tokenizer.get_vocab_size()
     if vocab_size < recipe.vocab_size:
         warn(
@@ -55,11 +53,12 @@ def train_tokenizer(
         )
     _write(tokenizer, output)
     tokenizer.encode_special_tokens = True
-    tokens = sum(map(len, tokenizer.encode_batch_fast(sample.measured, add_special_tokens=False)))
+    sample = list(sampling.draw(corpus, MEASURED_BYTES))
+    tokens = sum(map(len, tokenizer.encode_batch_fast(sample, add_special_tokens=False)))
     return {
         "vocab_size": vocab_size,
-        "bytes_per_token": round(sample.measuring.taken / max(tokens, 1), 4),
-        "trained_on_bytes": sample.training.taken,
+        "bytes_per_token": round(sum(len(text.encode()) for text in sample) / max(tokens, 1), 4),
+        "trained_on_bytes": trained_on,
         "seconds": round(time.monotonic() - started, 2),
         "longest_tokens": _longest(tokenizer),
     }
@@ -123,20 +122,31 @@ def token_byte_lengths(folder: Path) -> np.ndarray:
     return result
 
 
-def _train(tokenizer: Tokenizer, vocab_size: int, pieces: Iterator[str], progress: ProgressReport) -> None:
+def _train(tokenizer: Tokenizer, recipe: TokenizerRecipe, corpus: Path, progress: ProgressReport) -> int:
+    """Train on a sample of the corpus; answers its size in bytes."""
     from tokenizers import pre_tokenizers, trainers
 
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=recipe.vocab_size,
         special_tokens=SPECIAL_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+    trained_on = 0
     failures: list[BaseException] = []
+
+    def texts() -> Iterator[str]:
+        nonlocal trained_on
+        progress.begin("reading", total=documents.text_bytes(corpus), unit="bytes")
+        # The trainer shares its work out by sequences: long documents have to come in pieces.
+        for piece in sampling.draw(corpus, recipe.sample_mib << 20, advance=progress.advance):
+            trained_on += len(piece.encode())
+            yield piece
+        progress.begin("merging")
 
     def work() -> None:
         try:
-            tokenizer.train_from_iterator(pieces, trainer)
+            tokenizer.train_from_iterator(texts(), trainer)
         except BaseException as error:
             failures.append(error)
 
@@ -148,6 +158,7 @@ def _train(tokenizer: Tokenizer, vocab_size: int, pieces: Iterator[str], progres
         progress.check()
     if failures:
         raise failures[0]
+    return trained_on
 
 
 def _write(tokenizer: Tokenizer, output: Path) -> None:
@@ -172,54 +183,3 @@ def _longest(tokenizer: Tokenizer) -> list[str]:
     learnt = (number for number in vocabulary.values() if number >= len(SPECIAL_TOKENS))
     texts = [tokenizer.decode([number]) for number in learnt]
     return sorted(texts, key=lambda text: (-len(text), text))[:10]
-
-
-class _Share:
-    """Says yes to a share of a stream of sizes, evenly along it."""
-
-    def __init__(self, share: float):
-        self.share = share
-        self.seen = 0
-        self.taken = 0
-
-    def take(self, size: int) -> bool:
-        self.seen += size
-        if self.taken >= self.seen * self.share:
-            return False
-        self.taken += size
-        return True
-
-
-class _Sample:
-    """Pieces drawn evenly from a corpus, at most about `limit` bytes, and some of them to measure on."""
-
-    def __init__(self, corpus: Path, limit: int):
-        self.corpus = corpus
-        self.corpus_bytes = max(documents.text_bytes(corpus), 1)
-        self.training = _Share(min(1.0, limit / self.corpus_bytes))
-        self.measuring = _Share(min(1.0, MEASURED_BYTES / min(limit, self.corpus_bytes)))
-        self.measured: list[str] = []
-
-    def pieces(self, progress: ProgressReport) -> Iterator[str]:
-        progress.begin("reading", total=self.corpus_bytes, unit="bytes")
-        for batch in documents.iterate_documents(self.corpus):
-            for text in batch.column("text").to_pylist():
-                for piece in _pieces(text):
-                    size = len(piece.encode())
-                    progress.advance(size)
-                    if self.training.take(size):
-                        if self.measuring.take(size):
-                            self.measured.append(piece)
-                        yield piece
-        progress.begin("merging")
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """`text` in pieces of about `PIECE_CHARACTERS`, cut after line ends where there are any."""
-    start = 0
-    while start < len(text):
-        stop = start + PIECE_CHARACTERS
-        if stop < len(text):
-            stop = text.rfind("\n", start, stop) + 1 or stop
-        yield text[start:stop]
-        start = stop
