@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,11 @@ def torchrun(job: Job, **environment: str) -> tuple[int, Listener]:
     job_file = job.directory / "job.json"
     job.write(job_file)
     done = subprocess.run(
-        PyTorchEngine().command(job, job_file), env=os.environ | environment, capture_output=True, text=True, timeout=300
+        PyTorchEngine().command(job, job_file),
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     (job.directory / "log.txt").write_text(done.stdout + done.stderr)
     lines = (job.directory / "events.jsonl").read_text().splitlines()
@@ -45,21 +51,29 @@ def test_two_processes_train_as_one(workspace: Workspace, accumulation: int) -> 
 
 
 def test_a_stop_reaches_both_and_they_resume(workspace: Workspace) -> None:
-    settings = {"launch__kind": "torchrun", "launch__processes": 2, "checkpoints__save_steps": 4}
-    whole = workspace.job("whole", **settings)
-    status, uninterrupted = torchrun(whole)
-    assert status == 0, (whole.directory / "log.txt").read_text()
-    job = workspace.job("stopped", **settings)
+    settings = {"precision__dtype": "float32", "schedule__max_steps": 60, "checkpoints__save_steps": 4}
+    alone, one = workspace.job("one", **settings), Listener()
+    pretrain(alone, one)
+    job = workspace.job("two", launch__kind="torchrun", launch__processes=2, **settings)
     (job.directory / "control").mkdir()
-    (job.directory / "control" / "stop").touch()
+    threading.Thread(target=stop_after_a_checkpoint, args=(job,), daemon=True).start()
     status, first = torchrun(job)
-    assert status == 0
-    assert len(first.all(Stopped)) == 1
-    assert not first.losses()
+    assert status == 0, (job.directory / "log.txt").read_text()
+    stopped = first.all(Stopped)
+    assert len(stopped) == 1
+    assert 4 <= stopped[0].step < 60
     (job.directory / "control" / "stop").unlink()
-    status, second = torchrun(job)
-    assert status == 0
-    assert second.losses() == uninterrupted.losses()
+    status, both = torchrun(job)  # the events of both attempts
+    assert status == 0, (job.directory / "log.txt").read_text()
+    assert both.all(Started)[1].step == stopped[0].step
+    assert both.losses().keys() == one.losses().keys()
+    assert max(abs(loss - one.losses()[step]) for step, loss in both.losses().items()) < 1e-4
+
+
+def stop_after_a_checkpoint(job: Job) -> None:
+    while not (job.directory / "checkpoints" / "step-00000004").exists():
+        time.sleep(0.02)
+    (job.directory / "control" / "stop").touch()
 
 
 def test_a_failure_leaves_its_reason_once(workspace: Workspace) -> None:

@@ -1,0 +1,206 @@
+"""A Hugging Face folder as a `contract.LanguageModel`: streamed generation and exact scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from engines.pytorch import device as devices
+from engines.pytorch.generation import generate_ids
+from engines.pytorch.tokenizer import TextTokenizer
+from workbench.contract import Message, Sampling, Score, Token
+from workbench.errors import WorkbenchError
+
+SCORE_TOKENS = 8192  # padded tokens of a forward pass
+
+
+class TransformersModel:
+    """Satisfies `workbench.contract.LanguageModel`."""
+
+    def __init__(self, folder: Path, *, device: str | None = None, dtype: str | None = None):
+        """Raises `WorkbenchError` if `folder` lacks a file, or one is damaged."""
+        self._device = torch.device(device) if device else devices.choose()
+        if self._device.type == "cpu":
+            devices.use_threads(1)
+        self._tokenizer = TextTokenizer(folder)
+        self._model = _open(folder, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
+        self._model.to(self._device)
+        self._ends = _end_ids(folder, self._tokenizer)
+        self.context_length: int = self._model.config.max_position_embeddings
+        self.chat_template = self._tokenizer.chat_template
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        return self._tokenizer.encode(text, special=special)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        if self.chat_template is None:
+            return "\n\n".join(message["content"] for message in messages)
+        names = {f"{role}_token": self._tokenizer.special_text(f"{role}_token") or "" for role in ("bos", "eos", "pad")}
+        rendered, _ = render_jinja_template(
+            [[dict(message) for message in messages]],
+            chat_template=self.chat_template,
+            add_generation_prompt=True,
+            **names,
+        )
+        return rendered[0]
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling) -> Iterator[Token]:
+        batch = [self._prompt_ids(prompt) for prompt in prompts]  # all, so that a bad one fails before any is written
+        for number, ids in enumerate(batch):
+            yield from self._answer(number, ids, sampling)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        """Each continuation after its context, right-padded batches of similar length at a time.
+
+        Of a pair that is longer than the context length the beginning is cut off.
+        Raises `WorkbenchError` if a continuation alone is longer.
+        """
+        rows = [self._row(context, continuation) for context, continuation in pairs]
+        order = sorted(range(len(rows)), key=lambda index: -len(rows[index][0]))
+        scores: dict[int, Score] = {}
+        start = 0
+        while start < len(order):
+            length = len(rows[order[start]][0])
+            chosen = order[start : start + max(1, SCORE_TOKENS // length)]
+            start += len(chosen)
+            scores.update(zip(chosen, self._score_batch([rows[index] for index in chosen]), strict=True))
+        return [scores[index] for index in range(len(rows))]
+
+    def close(self) -> None:
+        del self._model
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        ids = self._tokenizer.encode(prompt, special=True)
+        bos = self._tokenizer.bos
+        if bos is not None and self._tokenizer.adds_bos and ids[:1] != [bos]:
+            ids = [bos, *ids]
+        if not ids:
+            raise WorkbenchError("The prompt is empty, and the model has no token to begin with.", "Write a prompt.")
+        if len(ids) >= self.context_length:
+            raise WorkbenchError(
+                f"The prompt has {len(ids):,} tokens, and the model's context is {self.context_length:,}.",
+                "Shorten the prompt, or begin a new conversation.",
+            )
+        return ids
+
+    def _answer(self, number: int, ids: list[int], sampling: Sampling) -> Iterator[Token]:
+        allowed = min(sampling.max_tokens, self.context_length - len(ids))
+        pieces, gate = self._tokenizer.pieces(), StopGate(sampling.stop)
+        drawn = generate_ids(self._model, ids, replace(sampling, max_tokens=allowed))
+        for token in drawn:
+            if token in self._ends:
+                break
+            text = gate.add(pieces.add(token))
+            if gate.stopped:
+                yield Token(text=text, id=token, prompt=number, finish="stop")
+                return
+            yield Token(text=text, id=token, prompt=number)
+        else:
+            yield Token(text=gate.rest(), prompt=number, finish="length")
+            return
+        yield Token(text=gate.rest(), prompt=number, finish="stop")
+
+    def _row(self, context: str, continuation: str) -> tuple[list[int], int]:
+        """(ids, how many at their end are the continuation's)."""
+        before = self._tokenizer.encode(context, special=True)
+        # Tokenised as one text and cut where the context's tokens end, as in lm-eval: the model met whole texts.
+        after = self._tokenizer.encode(context + continuation, special=True)[len(before) :]
+        bos = self._tokenizer.bos if self._tokenizer.bos is not None else self._tokenizer.eos
+        if bos is not None and (self._tokenizer.adds_bos or not before) and before[:1] != [bos]:
+            before = [bos, *before]
+        if len(after) >= self.context_length:
+            raise WorkbenchError(
+                f"A continuation has {len(after):,} tokens, and the model's context is {self.context_length:,}.",
+                "Shorten it.",
+            )
+        return (before + after)[-self.context_length :], len(after)
+
+    @torch.inference_mode()
+    def _score_batch(self, rows: list[tuple[list[int], int]]) -> list[Score]:
+        longest = max(len(ids) for ids, _ in rows)
+        tokens_BL = torch.zeros(len(rows), longest, dtype=torch.int64)
+        for row, (ids, _) in enumerate(rows):
+            tokens_BL[row, : len(ids)] = torch.tensor(ids)
+        # Padding stands at the right, where causal attention cannot see it.
+        output = self._model.model(input_ids=tokens_BL.to(self._device), use_cache=False)
+        scores = []
+        for row, (ids, count) in enumerate(rows):
+            places = slice(len(ids) - count - 1, len(ids) - 1)
+            logits_CV = self._model.lm_head(output.last_hidden_state[row, places]).float()
+            targets_C = tokens_BL[row, len(ids) - count : len(ids)].to(self._device)
+            likelihood = -F.cross_entropy(logits_CV, targets_C, reduction="sum")
+            greedy = bool((logits_CV.argmax(-1) == targets_C).all())
+            scores.append(Score(log_likelihood=float(likelihood), tokens=count, greedy=greedy))
+        return scores
+
+
+class StopGate:
+    """Lets text through up to a stop text; holds back an end that may be the beginning of one."""
+
+    def __init__(self, stops: Sequence[str]):
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.stopped = False
+
+    def add(self, text: str) -> str:
+        self._held += text
+        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            return self._held[: min(found)]
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        free, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return free
+
+    def rest(self) -> str:
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` that begins `stop`."""
+    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
+
+
+def _open(folder: Path, dtype: str) -> PreTrainedModel:
+    if not (folder / "config.json").is_file():
+        raise WorkbenchError(f"{folder} is no model: config.json is missing.", "Give a Hugging Face model folder.")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+        )
+    except SafetensorError as error:
+        raise WorkbenchError(
+            f"The weights in {folder} cannot be read: {error}.",
+            "Copy the model anew, or export it from its checkpoint.",
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise WorkbenchError(f"{folder} cannot be opened as a model: {error}", "Is it complete?") from error
+    return model.eval()
+
+
+def _end_ids(folder: Path, tokenizer: TextTokenizer) -> set[int]:
+    """The tokens that end an answer: what generation_config.json and the tokenizer name."""
+    ends: set[int | None] = {tokenizer.eos}
+    path = folder / "generation_config.json"
+    if path.is_file():
+        named: Any = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+        ends.update(named if isinstance(named, list) else [named])
+    return {end for end in ends if end is not None}

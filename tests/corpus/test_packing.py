@@ -1,0 +1,154 @@
+"""Held-out text, windows and batches, on hand-made streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench.corpus.packing import (
+    Batches,
+    TokenStream,
+    document_positions,
+    split,
+    training_targets,
+    validation_windows,
+)
+from workbench.corpus.shards import Shards, ShardWriter
+from workbench.errors import WorkbenchError
+
+
+def shards(folder: Path, lengths: list[int]) -> Shards:
+    """Documents whose tokens are their places in the corpus."""
+    folder.mkdir()
+    place = 0
+    with ShardWriter(folder, vocab_size=100_000, shard_tokens=1000) as writer:
+        for length in lengths:
+            writer.append(np.arange(place, place + length))
+            place += length
+        writer.finish()
+    return Shards(folder)
+
+
+def everything(stream: TokenStream) -> np.ndarray:
+    return stream.read(0, stream.tokens)
+
+
+def test_documents_are_held_out_whole_and_by_the_seed(tmp_path: Path) -> None:
+    lengths = np.random.default_rng(0).integers(5, 60, 400).tolist()
+    corpus = shards(tmp_path / "s", lengths)
+    ends = np.cumsum(lengths)
+    parts = split(corpus, method="auto", fraction=0.1, seed=0)
+    assert parts.method == "documents"
+    train, validation = everything(parts.train), everything(parts.validation)
+    assert sorted([*train, *validation]) == list(range(ends[-1]))
+    owners = [set(np.searchsorted(ends, tokens, side="right").tolist()) for tokens in (train, validation)]
+    assert not owners[0] & owners[1]
+    assert 0.1 <= len(validation) / ends[-1] <= 0.1 + 60 / ends[-1]
+    again = split(corpus, method="documents", fraction=0.1, seed=0)
+    other = split(corpus, method="documents", fraction=0.1, seed=1)
+    assert np.array_equal(everything(again.validation), validation)
+    assert not np.array_equal(everything(other.validation), validation)
+
+
+def test_the_split_is_the_same_on_every_machine(tmp_path: Path) -> None:
+    parts = split(shards(tmp_path / "s", [100] * 120), method="documents", fraction=0.05, seed=7)
+    assert (everything(parts.validation)[::100] // 100).tolist() == [16, 35, 56, 63, 75, 87]
+
+
+def test_few_documents_hold_out_the_tail(tmp_path: Path) -> None:
+    parts = split(shards(tmp_path / "s", [1500, 500]), method="auto", fraction=0.1, seed=0)
+    assert parts.method == "tail"
+    assert everything(parts.validation).tolist() == list(range(1800, 2000))
+    assert parts.train.tokens == 1800
+
+
+def test_too_little_text_is_a_sentence_with_its_numbers(tmp_path: Path) -> None:
+    corpus = shards(tmp_path / "s", [300])
+    with pytest.raises(WorkbenchError, match="300 tokens; 5.0% of them are 15"):
+        split(corpus, method="auto", fraction=0.05, seed=0)
+    with pytest.raises(WorkbenchError, match="None of the 1 documents"):
+        split(corpus, method="documents", fraction=0.5, seed=0)
+    train = split(corpus, method="tail", fraction=0.5, seed=0).train
+    with pytest.raises(WorkbenchError, match="leaves 150 tokens"):
+        Batches(train, length=256, batch_size=2, seed=0)
+
+
+def test_an_epoch_shows_nearly_every_token_once(tmp_path: Path) -> None:
+    stream = split(shards(tmp_path / "s", [700, 900, 411]), method="tail", fraction=0.1, seed=0).train
+    batches = Batches(stream, length=16, batch_size=3, seed=5)
+    steps = batches.windows // 3
+    drawn = [batches.global_batch(step) for step in range(steps)]
+    targets = np.concatenate([batch[:, 1:].ravel() for batch in drawn])
+    assert len(set(targets.tolist())) == len(targets)
+    assert len(targets) > stream.tokens - 6 * 16
+    for batch in drawn:
+        assert batch.shape == (3, 17)
+        assert (np.diff(batch, axis=1) == 1).all()  # the stream's own order within a window
+    starts = np.concatenate([batch[:, 0] for batch in drawn])
+    assert (np.diff(starts) < 0).any()  # but windows in a random order
+
+
+def test_batches_depend_on_seed_and_step_alone(tmp_path: Path) -> None:
+    stream = split(shards(tmp_path / "s", [2000]), method="tail", fraction=0.1, seed=0).train
+    one, two = (Batches(stream, length=16, batch_size=4, seed=1) for _ in range(2))
+    forwards = [one.global_batch(step) for step in range(100)]
+    for step in reversed(range(100)):
+        assert np.array_equal(forwards[step], two.global_batch(step))
+    other = Batches(stream, length=16, batch_size=4, seed=2)
+    assert not np.array_equal(forwards[0], other.global_batch(0))
+    epoch = one.windows // 4 + 1
+    assert sorted(forwards[0][:, 0]) != sorted(forwards[epoch][:, 0])  # another order and offset
+
+
+def test_fewer_windows_than_a_batch_repeat(tmp_path: Path) -> None:
+    stream = split(shards(tmp_path / "s", [200]), method="tail", fraction=0.4, seed=0).train
+    batches = Batches(stream, length=32, batch_size=8, seed=0)
+    assert batches.windows == 2
+    assert batches.global_batch(0).shape == (8, 33)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.data())
+def test_a_stream_reads_as_its_spans_joined(lengths: list[int], data: st.DataObject) -> None:
+    class Plain:
+        tokens = sum(lengths)
+        document_ends = np.cumsum(lengths).astype(np.uint64)
+
+        def read(self, start: int, stop: int) -> np.ndarray:
+            return np.arange(start, stop)
+
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths)))
+    keep = np.array(chosen)
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    stream = TokenStream(Plain(), starts[keep], ends[keep])
+    expected = [
+        place for begin, end, kept in zip(starts, ends, chosen, strict=True) if kept for place in range(begin, end)
+    ]
+    assert stream.tokens == len(expected)
+    first = data.draw(st.integers(0, len(expected)))
+    last = data.draw(st.integers(first, len(expected)))
+    assert stream.read(first, last).tolist() == expected[first:last]
+
+
+def test_validation_windows_are_fixed_and_spread(tmp_path: Path) -> None:
+    stream = split(shards(tmp_path / "s", [4000]), method="tail", fraction=0.5, seed=0).validation
+    windows = validation_windows(stream, length=16, max_tokens=160)
+    assert windows.shape == (10, 17)
+    assert windows[0, 0] == 2000
+    assert windows[-1, -1] > 3700
+    whole = validation_windows(stream, length=16, max_tokens=10**9)
+    assert whole[:, 1:].ravel().tolist() == list(range(2001, 2001 + len(whole) * 16))
+    assert len(whole) == 1999 // 16
+    short = validation_windows(stream, length=10_000, max_tokens=10**9)
+    assert short.shape == (1, 2000)
+
+
+def test_positions_restart_at_documents() -> None:
+    tokens = np.array([[5, 5, 0, 5, 5, 0, 0, 5], [0, 5, 5, 5, 5, 5, 5, 5]])
+    assert document_positions(tokens, bos=0).tolist() == [[0, 1, 0, 1, 2, 0, 0, 1], [0, 1, 2, 3, 4, 5, 6, 7]]
+    assert training_targets(tokens, bos=0)[0].tolist() == [5, -100, 5, 5, -100, -100, 5]
