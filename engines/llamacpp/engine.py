@@ -1,0 +1,54 @@
+"""What this engine offers to the registry."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from engines.llamacpp import libraries
+from workbench.contract import Capabilities, Job, LanguageModel, Reporter
+from workbench.errors import WorkbenchError
+
+
+class LlamaCppEngine:
+    """Exports checkpoints to GGUF and opens GGUF files; satisfies `contract.Engine`."""
+
+    name = "llamacpp"
+
+    def capabilities(self) -> Capabilities:
+        missing = libraries.missing()
+        if missing:
+            return Capabilities(
+                available=False,
+                versions=libraries.versions(),
+                reason=f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
+                install=libraries.INSTALL,
+            )
+        return Capabilities(
+            available=True,
+            stages=("export",),
+            devices=("cpu",),
+            dtypes=("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"),
+            versions=libraries.versions(),
+        )
+
+    def command(self, job: Job, job_file: Path) -> list[str]:
+        return [sys.executable, "-m", "engines.llamacpp", str(job_file)]
+
+    def run(self, job: Job, reporter: Reporter) -> None:
+        if job.stage != "export":
+            raise WorkbenchError(f"The llamacpp engine cannot run the stage {job.stage!r}.", "It runs: export.")
+        from engines.llamacpp.export import export
+
+        export(job, reporter)
+
+    def load(self, model: Path, **options: Any) -> LanguageModel:
+        """Open a GGUF file, or an export folder with `model.gguf` in it.
+
+        Options: `context_length` (tokens; the model's own, at most 8,192, if not given) and `threads`.
+        Raises `WorkbenchError` if llama.cpp is missing or the file cannot be read.
+        """
+        from engines.llamacpp.language_model import LlamaCppModel
+
+        return LlamaCppModel(model, **options)
