@@ -44,7 +44,8 @@ def import_corpus(
     if len(intake.problems) > MAX_WARNINGS:
         warn(f"{len(intake.problems) - MAX_WARNINGS} more files were left out; the rejects name them.")
     if intake.repaired:
-        warn(f"{intake.repaired:,} documents had bytes that are not UTF-8; each became the character U+FFFD.")
+        count = "1 document" if intake.repaired == 1 else f"{intake.repaired:,} documents"
+        warn(f"{count} had bytes that are not UTF-8; each became the character U+FFFD.")
     return intake.report()
 
 
