@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,8 @@ from workbench.contract import Capabilities, Finished, Job, LanguageModel, Repor
 from workbench.errors import WorkbenchError
 
 STAGES = ("import", "tokenizer", "shards")
-LIBRARIES = ("numpy", "orjson", "pyarrow", "tokenizers", "xxhash")
+LIBRARIES = ("numpy", "orjson", "pyarrow", "tiktoken", "tokenizers", "xxhash")
+OPTIONAL = {"tiktoken"}  # without it, shards take longer
 
 
 class CorpusEngine:
@@ -21,7 +23,12 @@ class CorpusEngine:
     name = "corpus"
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(available=True, stages=STAGES, devices=("cpu",), versions=_versions())
+        versions = _versions()
+        missing = [library for library in LIBRARIES if library not in versions and library not in OPTIONAL]
+        if missing:
+            install = f"pip install {' '.join(missing)}"
+            return Capabilities(available=False, reason=f"{', '.join(missing)} is missing.", install=install)
+        return Capabilities(available=True, stages=STAGES, devices=("cpu",), versions=versions)
 
     def command(self, job: Job, job_file: Path) -> list[str]:
         return [sys.executable, "-m", "workbench.corpus", str(job_file)]
@@ -74,4 +81,8 @@ def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    return {library: metadata.version(library) for library in LIBRARIES}
+    versions = {}
+    for library in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[library] = metadata.version(library)
+    return versions
