@@ -212,24 +212,25 @@ def verify(project: Project) -> Iterator[tuple[str, Path, list[str]]]:
     """Re-hash every artifact: (kind, folder, what is wrong with it), one at a time."""
     for kind in FOLDERS:
         for folder in _folders(project, kind):
-            yield kind, folder, _problems(folder)
+            yield kind, folder, problems(folder)
 
 
-def _problems(folder: Path) -> list[str]:
+def problems(folder: Path) -> list[str]:
+    """Re-hash one artifact: what is wrong with it, nothing if it is whole. Reads every byte."""
     try:
         manifest = read_manifest(folder)
     except WorkbenchError as error:
         return [error.what]
-    problems = []
+    found = []
     for path, expected in manifest.files.items():
         if not (folder / path).is_file():
-            problems.append(f"{path} is missing")
+            found.append(f"{path} is missing")
         elif (folder / path).stat().st_size != expected["bytes"]:
-            problems.append(f"{path} has {(folder / path).stat().st_size:,} bytes instead of {expected['bytes']:,}")
+            found.append(f"{path} has {(folder / path).stat().st_size:,} bytes instead of {expected['bytes']:,}")
         elif _hashed(folder / path) != expected:
-            problems.append(f"{path} has changed since it was made")
-    problems += [f"{path} was not there when it was made" for path in _files(folder) if path not in manifest.files]
-    return problems
+            found.append(f"{path} has changed since it was made")
+    found += [f"{path} was not there when it was made" for path in _files(folder) if path not in manifest.files]
+    return found
 
 
 def on_disk(project: Project) -> Iterator[Artifact]:
