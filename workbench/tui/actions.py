@@ -87,6 +87,35 @@ ACTIONS = (
     # The comparison
     Action(id="compare.metric", key="m", title="Metric", help="Another curve."),
     Action(id="compare.back", key="escape", title="Back", help="Back to the runs."),
+    # Models
+    Action(id="models.chat", key="c", title="Chat", argument="MODEL", help="Talk to the chosen model or export."),
+    Action(
+        id="models.export", key="e", title="Export", argument="MODEL",
+        help="Write the chosen model as GGUF, in a format of your choice.",
+    ),
+    Action(id="models.run", key="r", title="Its run", argument="MODEL", help="Show the run that made it."),
+    Action(
+        id="models.verify", key="v", title="Verify", argument="MODEL",
+        help="Read every file of it and compare with the hashes of when it was made.",
+    ),
+    Action(id="models.new", key="n", title="New", help="Start what leads to another model: a pretraining."),
+    Action(id="models.zoom", key="plus", title="Zoom", help="The details over the whole screen, and back."),
+    Action(id="models.back", key="escape", title="Back", help="Leave the zoom.", footer=False),
+    # Forms
+    Action(id="form.start", key="s", title="Start", help="Start it with these values, and go to its run."),
+    Action(id="form.fold", key="f", title="Fold", help="Show or hide all further settings."),
+    Action(id="form.leave", key="escape", title="Leave", help="Leave the form; nothing is started."),
+    Action(id="field.next", key="down", title="Next", help="The field below."),
+    Action(id="field.previous", key="up", title="Previous", help="The field above."),
+    # Logs
+    Action(id="log.up", key="up", title="Up", help="The line above.", footer=False),
+    Action(id="log.down", key="down", title="Down", help="The line below.", footer=False),
+    Action(id="log.left", key="left", title="Left", help="To the beginning of long lines.", footer=False),
+    Action(id="log.right", key="right", title="Right", help="To the end of long lines.", footer=False),
+    Action(id="log.page-up", key="pageup", title="Page up", help="A page up.", footer=False),
+    Action(id="log.page-down", key="pagedown", title="Page down", help="A page down.", footer=False),
+    Action(id="log.first", key="home", title="First", help="The first line that is kept.", footer=False),
+    Action(id="log.last", key="end", title="Last", help="The last line, and stay with it.", footer=False),
     # Lists
     Action(id="list.up", key="up", title="Up", help="The row above.", footer=False),
     Action(id="list.down", key="down", title="Down", help="The row below.", footer=False),
@@ -181,7 +210,10 @@ def places_of(node: DOMNode | None) -> list[tuple[str, DOMNode]]:
 def named(word: str, active: Iterable[str] = ()) -> Action | None:
     """The action that the first word of a command means: of the active places first, then of any."""
     wanted = word.strip().lower()
-    ranked = [place for place in active if place != "list"] + ["everywhere", *(place.id for place in SCREENS)]
+    ranked = [place for place in active if place not in ("list", "log")] + [
+        "everywhere",
+        *(place.id for place in SCREENS),
+    ]
     for place in ranked:
         for action in of(place):
             if wanted in (action.verb, action.id):

@@ -148,7 +148,7 @@ class WorkbenchApp(App[str]):
         if action is None:
             from workbench.recipes.base import nearest
 
-            known = sorted({item.verb for item in actions.ACTIONS if item.place != "list"})
+            known = sorted({item.verb for item in actions.ACTIONS if item.place not in ("list", "log")})
             self.tell(f"There is no command {word!r}. {nearest(word, known)}", severity="warning")
             return
         if self.owner_of(action) is None and screen_for(action.place):
@@ -185,7 +185,7 @@ class WorkbenchApp(App[str]):
                 yield SystemCommand(f"Go to {place.title}", place.help, partial(self.go, place.id))
         for name, owner in actions.places_of(screen.focused or screen):
             for action in actions.of(name):
-                if name != "list" and actions.reason(owner, action) is None:
+                if name not in ("list", "log") and actions.reason(owner, action) is None:
                     yield SystemCommand(action.title, action.help, partial(self.perform, action))
 
     # ------------------------------------------------------------------ the actions of "everywhere"

@@ -67,6 +67,17 @@ class RunRow:
             return None
         return min(1.0, max(0.0, self.step / self.total_steps))
 
+    def remaining_seconds(self) -> float | None:
+        """Until the last step, at the present rate; None before there is something to go by."""
+        if self.state not in ("running", "stopping") or not self.total_steps or not self.step:
+            return None
+        left = self.total_steps - self.step
+        if self.tokens and self.tokens_per_second:
+            return left * (self.tokens / self.step) / self.tokens_per_second
+        if self.started is None or self.updated is None or self.updated <= self.started:
+            return None
+        return left * (self.updated - self.started) / self.step
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRow:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
-from workbench.tui import actions
+from workbench.tui import actions, safe
 from workbench.tui.live import EVERYTHING, Changes
 from workbench.tui.widgets.bars import Footer, Header
 
@@ -21,6 +22,7 @@ class WorkbenchScreen(Screen[None]):
 
     app: WorkbenchApp
     PLACE: ClassVar[str] = ""
+    AUTO_FOCUS = ""  # `show` focuses what there is to move in, once it is known
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-very-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall"), (44, "-very-tall")]
 
@@ -53,3 +55,8 @@ class WorkbenchScreen(Screen[None]):
     def watch_focused(self, _: Widget | None) -> None:
         if self.is_mounted:
             self.refresh_keys()
+
+
+def entitle(pane: Widget, title: str) -> None:
+    """The title in a pane's border, from text that may come from outside: a plain string would be markup."""
+    pane.border_title = Content(safe.line(title))  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from workbench.tui.widgets.table import Column, Table
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
-WITHOUT_COMMANDS = ("list", "dialog", "compare")
+WITHOUT_COMMANDS = ("list", "log", "dialog", "compare")
 SHOWN = 8  # matches above the line
 
 

@@ -20,7 +20,7 @@ from workbench.tui.widgets.table import Column, Table
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
-WITHOUT_MENU = ("list", "dialog")
+WITHOUT_MENU = ("list", "log", "dialog")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,478 @@
-"""Runs."""
+"""Runs: the list, and the curve, the figures and the texts of the one under the cursor."""
 
 from __future__ import annotations
 
-from workbench.tui import actions
-from workbench.tui.screens.base import WorkbenchScreen
+import asyncio
+from functools import partial
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.widgets import Input
+
+from workbench.errors import WorkbenchError
+from workbench.store.project import Project
+from workbench.tui import actions, figures, run_detail, safe
+from workbench.tui.live import Changes, RunRow
+from workbench.tui.run_detail import Detail
+from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.widgets import run_cells
+from workbench.tui.widgets.chart import Chart, Series
+from workbench.tui.widgets.empty import Empty
+from workbench.tui.widgets.facts import Facts
+from workbench.tui.widgets.log_tail import LogTail
+from workbench.tui.widgets.table import Column, Table
+
+TEXTS = ("log", "samples", "checkpoints", "events", "recipe")
+MOST_COMPARED = 4
+COLUMNS = (
+    Column(title="", width=1),
+    Column(title="State", width=10),
+    Column(title="Run", width=12),
+    Column(title="Makes", width=10, grow=2),
+    Column(title="Progress", width=15, grow=1),
+    Column(title="Left", width=7, right=True),
+    Column(title="Loss", width=6, right=True),
+    Column(title="Tok/s", width=6, right=True, drop=2),
+    Column(title="Started", width=12, right=True, drop=3),
+)
 
 
 class RunsScreen(WorkbenchScreen):
+    """Wide: list, curve, figures and texts at once. Narrow: the list, and the rest behind `+` or Enter."""
+
     PLACE = "runs"
     BINDINGS = actions.bindings("runs")
+    DEFAULT_CSS = """
+    RunsScreen #none { display: none; }
+    RunsScreen.-empty #none { display: block; }
+    RunsScreen.-empty #runs { display: none; }
+
+    RunsScreen #runs { height: 1fr; }
+    RunsScreen #filter { display: none; }
+    RunsScreen.-filtering #filter { display: block; }
+    RunsScreen #list-pane { height: 1fr; }
+    RunsScreen #detail { height: auto; }
+    RunsScreen #facts-pane { height: auto; max-height: 8; }
+    RunsScreen.-zoomed #facts-pane { max-height: 6; }
+    RunsScreen #chart-pane, RunsScreen #text-pane { display: none; }
+
+    RunsScreen.-zoomed #list-pane { display: none; }
+    RunsScreen.-zoomed #detail { height: 1fr; }
+    RunsScreen.-zoomed #chart-pane, RunsScreen.-zoomed #text-pane { display: block; height: 3fr; }
+    RunsScreen.-zoomed #text-pane { height: 2fr; }
+
+    RunsScreen.-wide #list-pane, RunsScreen.-very-wide #list-pane { height: 34%; min-height: 8; }
+    RunsScreen.-wide #detail, RunsScreen.-very-wide #detail {
+        height: 1fr; layout: grid; grid-size: 2 2; grid-columns: 1fr 40; grid-rows: 3fr 2fr;
+    }
+    RunsScreen.-wide #detail #facts-pane, RunsScreen.-very-wide #detail #facts-pane { height: 100%; max-height: 100%; }
+    RunsScreen.-wide #detail .pane, RunsScreen.-very-wide #detail .pane { height: 100%; }
+    RunsScreen.-wide #chart-pane, RunsScreen.-very-wide #chart-pane { display: block; }
+    RunsScreen.-wide #text-pane, RunsScreen.-very-wide #text-pane { display: block; column-span: 2; }
+    RunsScreen.-very-wide.-very-tall #runs { layout: horizontal; }
+    RunsScreen.-very-wide.-very-tall #list-pane { width: 46%; height: 100%; }
+    RunsScreen.-very-wide.-very-tall #detail { width: 1fr; height: 100%; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marked: list[str] = []
+        self.metric = "loss"
+        self.text = "log"
+        self.detail: Detail | None = None
+        self._asking = False
+        self._wanted = False
+
+    def body(self) -> ComposeResult:
+        yield Empty("Nothing was started in this project yet.", id="none")
+        with Container(id="runs"):
+            with Vertical(id="list-pane", classes="pane") as pane:
+                pane.border_title = "Runs"
+                yield Input(placeholder="words that the run's name, stage or state hold", id="filter")
+                yield Table(COLUMNS, self.cells, key=lambda run: run.id)
+            with Container(id="detail"):
+                with Vertical(id="chart-pane", classes="pane"):
+                    yield Chart(empty="No curve yet.")
+                with Vertical(id="facts-pane", classes="pane"):
+                    yield Facts()
+                with Vertical(id="text-pane", classes="pane"):
+                    yield LogTail()
+
+    def on_mount(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.cursor_blink = False
+        self._title_texts()
+
+    # ------------------------------------------------------------------ what is shown
+
+    @property
+    def run(self) -> RunRow | None:  # type: ignore[override]
+        """The run under the cursor."""
+        return self.query_one(Table).row
+
+    def show(self, changes: Changes) -> None:
+        live = self.app.live
+        if live is None:
+            return
+        self.set_class(live.loaded and not live.runs, "-empty")
+        if live.loaded and not live.runs:
+            first = ("n", "what to do first, on the map (g m)")
+            self.query_one("#none", Empty).say("Nothing was started in this project yet.", first)
+        table = self.query_one(Table)
+        table.set_rows(self._filtered(list(live.runs.values())))
+        if self.focused is None and live.runs:
+            table.focus()
+        self._title_list()
+        self._show_facts()
+        run = self.run
+        if run is not None and (run.id in changes.runs or "*" in changes.runs or self.detail is None):
+            self._ask()
+        if run is not None and run.active and self.text == "log":
+            self.query_one(LogTail).read()
+
+    def _filtered(self, runs: list[RunRow]) -> list[RunRow]:
+        words = self.query_one("#filter", Input).value.lower().split()
+        if not words:
+            return runs
+        return [run for run in runs if all(word in f"{run.id} {run.name} {run.stage} {run.state}" for word in words)]
+
+    def cells(self, run: RunRow) -> list[Text]:
+        on = self.query_one(Table)
+        left = run.remaining_seconds()
+        moment = run.started or run.created
+        tokens = run.tokens_per_second if run.active else None
+        return [
+            on.assemble((("*" if self.app.ascii else "◆") if run.id in self.marked else " ", "accent")),
+            run_cells.state(on, run.state),
+            on.assemble(safe.line(run.id)),
+            on.assemble((safe.line(run.name), "strong" if run.active else "text")),
+            run_cells.progress(on, run),
+            on.assemble(figures.duration(left) if left is not None else ""),
+            on.assemble(figures.loss(run.loss) if run.loss is not None else ""),
+            on.assemble((figures.count(tokens) if tokens else "", "muted")),
+            on.assemble((figures.age(self.app.now() - moment), "muted")),
+        ]
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        self.detail = None
+        self._show_facts()
+        self._follow_text()
+        self._ask()
+        self.refresh_keys()
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self.do_zoom()
+
+    def _show_facts(self) -> None:
+        run, facts = self.run, self.query_one(Facts)
+        pane = self.query_one("#facts-pane")
+        if run is None:
+            facts.state(None, (), ())
+            pane.border_title = ""
+            return
+        entitle(pane, run.id)
+        heading = run_cells.state(facts, run.state)
+        heading.append_text(facts.assemble("  ", (f"{run.produces} ", "muted"), (safe.line(run.name), "strong")))
+        style = "bad" if run.state in ("failed", "lost") else "muted"
+        sentences = [(run.reason, style)] if run.reason else []
+        sentences += [(run.remedy, "text")] if run.remedy and run.state in ("failed", "lost") else []
+        detail = self.detail if self.detail and self.detail.run == run.id else None
+        facts.state(heading, sentences, run_detail.facts(run, detail, self.app.now()))
+
+    def _ask(self) -> None:
+        """Read the chosen run's curve and events beside the screen; one question at a time, the newest last."""
+        self._wanted = True
+        if not self._asking:
+            self._asking = True
+            self.run_worker(self._read_details(), exit_on_error=True)
+
+    async def _read_details(self) -> None:
+        try:
+            while self._wanted and (run := self.run) is not None and (live := self.app.live) is not None:
+                self._wanted = False
+                buckets = self.query_one(Chart).buckets
+                question = live.ask(partial(run_detail.read_detail, live.project, run.id, self.metric, buckets))
+                try:
+                    detail = await asyncio.wrap_future(question)
+                except WorkbenchError:
+                    return  # `live` finds the same at its next look, and says so
+                if self.run is not None and self.run.id == detail.run:
+                    self.detail = detail
+                    self._show_detail(self.run, detail)
+        finally:
+            self._asking = False
+
+    def _show_detail(self, run: RunRow, detail: Detail) -> None:
+        self._show_facts()
+        chart = self.query_one(Chart)
+        names = {"loss": "training"}
+        series = [Series(names.get(detail.metric, detail.metric.replace("_", " ")), detail.curve, "busy")]
+        if detail.validation:
+            series.append(Series("validation", detail.validation, "accent", marks=True))
+        chart.empty = "This stage has no curve." if run.stage != "pretrain" else "No step was made yet."
+        chart.plot(series, x_end=run.total_steps if run.unit == "steps" else None)
+        pane = self.query_one("#chart-pane")
+        entitle(pane, detail.metric.replace("_", " ").capitalize() if detail.curve else "Curve")
+        pane.border_subtitle = run_detail.UNITS.get(detail.metric, "") if detail.curve else ""
+        self._follow_text()
+        self.refresh_keys()
+
+    def _title_list(self) -> None:
+        live = self.app.live
+        pane = self.query_one("#list-pane")
+        shown, of = len(self.query_one(Table).rows), len(live.runs) if live else 0
+        pane.border_title = f"Runs {shown} of {of}" if shown != of else "Runs"
+        pane.border_subtitle = f"{len(self.marked)} marked" if self.marked else ""
+
+    def _title_texts(self) -> None:
+        pane = self.query_one("#text-pane")
+        parts = [
+            (f"[{number} {name.title()}]", "bold") if name == self.text else (f" {number} {name.title()} ", "")
+            for number, name in enumerate(TEXTS, 1)
+        ]
+        pane.border_title = Content.assemble(*parts)  # type: ignore[assignment]
+
+    def _follow_text(self) -> None:
+        run, tail, detail = self.run, self.query_one(LogTail), self.detail
+        self._title_texts()
+        if run is None or self.app.project is None:
+            tail.follow(None)
+            return
+        folder = self.app.project.runs / run.id
+        if self.text == "log":
+            tail.empty = "Its process has printed nothing."
+            tail.follow(folder / "log.txt")
+            return
+        if detail is None or detail.run != run.id:
+            tail.show_lines([])
+            return
+        match self.text:
+            case "samples":
+                tail.empty, lines = "No sample was written yet.", run_detail.sample_lines(detail)
+            case "checkpoints":
+                kept = list(folder.glob("checkpoints/step-*"))
+                tail.empty, lines = "No checkpoint is kept.", run_detail.checkpoint_lines(detail, kept)
+            case "events":
+                tail.empty, lines = "Nothing happened yet.", run_detail.event_lines(detail)
+            case _:
+                tail.empty, lines = "The recipe is missing.", detail.recipe.splitlines()
+        if lines != tail.lines:
+            tail.show_lines(lines)
+
+    # ------------------------------------------------------------------ actions on a run
+
+    def _meant(self, argument: str) -> RunRow | None:
+        """The run that an argument names (id, number, or name: its newest), or the one under the cursor."""
+        live = self.app.live
+        if not argument or live is None:
+            return self.run
+        for run in live.runs.values():
+            if argument in (run.id, str(run.number), run.name):
+                return run
+        return None
+
+    def _why_not(self, argument: str, states: tuple[str, ...], otherwise: str) -> str | None:
+        run = self._meant(argument)
+        if run is None:
+            return f"There is no run {argument!r}." if argument else "There is no run to choose."
+        if self.app.project and not self.app.project.writable():
+            return "The project is read-only."
+        return None if run.state in states else otherwise.format(run=run.id, state=run.state)
+
+    def why_not_stop(self, argument: str = "") -> str | None:
+        return self._why_not(argument, ("queued", "running"), "{run} is {state}: there is nothing to stop.")
+
+    def do_stop(self, argument: str = "") -> None:
+        run, project = self._meant(argument), self.app.project
+        assert run is not None
+        assert project is not None
+        self.app.in_background(
+            lambda: _stop(project, run.id, kill=False), lambda _: self.app.tell(f"{run.id} stops after this step.")
+        )
+
+    def why_not_kill(self, argument: str = "") -> str | None:
+        return self._why_not(argument, ("queued", "running", "stopping"), "{run} is {state}: nothing runs.")
+
+    def do_kill(self, argument: str = "") -> None:
+        run, project = self._meant(argument), self.app.project
+        assert run is not None
+        assert project is not None
+        self.app.confirm(
+            f"Kill {run.id}? What it did since its last checkpoint is lost; s stops it without a loss.",
+            lambda: self.app.in_background(lambda: _stop(project, run.id, kill=True)),
+            yes="Kill it",
+            no="Let it run",
+        )
+
+    def why_not_resume(self, argument: str = "") -> str | None:
+        return self._why_not(
+            argument, ("stopped", "failed", "lost"), "{run} is {state}: only what ended early can be resumed."
+        )
+
+    def do_resume(self, argument: str = "") -> None:
+        run, project = self._meant(argument), self.app.project
+        assert run is not None
+        assert project is not None
+        self.app.in_background(
+            lambda: _resume(project, run.id), lambda _: self.app.tell(f"{run.id} goes on from its last checkpoint.")
+        )
+
+    def why_not_checkpoint(self, argument: str = "") -> str | None:
+        return self._why_not(argument, ("running",), "{run} is {state}, not running.")
+
+    def do_checkpoint(self, argument: str = "") -> None:
+        run, project = self._meant(argument), self.app.project
+        assert run is not None
+        assert project is not None
+        from workbench.runs.submit import checkpoint_now
+
+        self.app.in_background(
+            lambda: checkpoint_now(project, run.id), lambda _: self.app.tell(f"{run.id} was asked for a checkpoint.")
+        )
+
+    def why_not_note(self, _: str = "") -> str | None:
+        return self._why_not("", ("running",), "{run} is {state}: a note goes to a running one.")
+
+    def do_note(self, argument: str = "") -> None:
+        run, project = self.run, self.app.project
+        assert run is not None
+        assert project is not None
+        if not argument:
+            self.app.ask_line(f"Note for {run.id}", lambda text: self.do_note(text) if text else None)
+            return
+        from workbench.store.runs import request
+
+        name = f"note-{int(self.app.now() * 1000)}"
+        self.app.in_background(lambda: request(project, run.id, name, argument))
+
+    # ------------------------------------------------------------------ actions on the list
+
+    def why_not_mark(self, _: str = "") -> str | None:
+        if self.run is None:
+            return "There is no run to mark."
+        if len(self.marked) >= MOST_COMPARED and self.run.id not in self.marked:
+            return f"{MOST_COMPARED} runs are marked already: no more fit into one chart."
+        return None
+
+    def do_mark(self, _: str = "") -> None:
+        assert self.run is not None
+        if self.run.id in self.marked:
+            self.marked.remove(self.run.id)
+        else:
+            self.marked.append(self.run.id)
+        table = self.query_one(Table)
+        table.refresh()
+        table.do_down()
+        self._title_list()
+        self.refresh_keys()
+
+    def why_not_compare(self, _: str = "") -> str | None:
+        chosen = self._compared()
+        return None if len(chosen) > 1 else "Mark two runs with Space first, or one and put the cursor on another."
+
+    def _compared(self) -> list[str]:
+        run = self.run
+        return self.marked if len(self.marked) > 1 or run is None else list(dict.fromkeys([*self.marked, run.id]))
+
+    def do_compare(self, _: str = "") -> None:
+        from workbench.tui.screens.compare import CompareScreen
+
+        self.app.push_screen(CompareScreen(self._compared()))
+
+    def do_filter(self, argument: str = "") -> None:
+        field = self.query_one("#filter", Input)
+        if argument:
+            field.value = argument
+        self.add_class("-filtering")
+        field.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if self.app.live is not None:
+            self.query_one(Table).set_rows(self._filtered(list(self.app.live.runs.values())))
+            self._title_list()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.set_class(bool(event.value), "-filtering")
+        self.query_one(Table).focus()
+
+    def do_back(self, _: str = "") -> None:
+        field = self.query_one("#filter", Input)
+        if self.has_class("-zoomed"):
+            self._zoom(False)
+        elif self.has_class("-filtering"):
+            field.value = ""
+            self.remove_class("-filtering")
+        elif self.marked:
+            self.marked.clear()
+            self._title_list()
+        self.query_one(Table).refresh()
+        self.query_one(Table).focus()
+
+    def why_not_back(self, _: str = "") -> str | None:
+        if self.has_class("-zoomed") or self.has_class("-filtering") or self.marked:
+            return None
+        return "There is nothing to go back from."
+
+    # ------------------------------------------------------------------ actions on the panes
+
+    def why_not_zoom(self, _: str = "") -> str | None:
+        return None if self.run is not None else "There is no run to look at."
+
+    def do_zoom(self, _: str = "") -> None:
+        self._zoom(not self.has_class("-zoomed"))
+
+    def _zoom(self, zoomed: bool) -> None:
+        self.set_class(zoomed, "-zoomed")
+        self.query_one(LogTail if zoomed else Table).focus()
+        self.call_after_refresh(self._ask)  # the chart has another width now
+
+    def why_not_metric(self, _: str = "") -> str | None:
+        return None if self.detail and len(self.detail.metrics) > 1 else "This run has no other curve."
+
+    def do_metric(self, _: str = "") -> None:
+        assert self.detail is not None
+        names = self.detail.metrics
+        self.metric = names[(names.index(self.detail.metric) + 1) % len(names)]
+        self._ask()
+
+    def _choose_text(self, name: str) -> None:
+        self.text = name
+        if not self.query_one("#text-pane").display:
+            self._zoom(True)
+        self._follow_text()
+
+    def do_log(self, _: str = "") -> None:
+        self._choose_text("log")
+
+    def do_samples(self, _: str = "") -> None:
+        self._choose_text("samples")
+
+    def do_checkpoints(self, _: str = "") -> None:
+        self._choose_text("checkpoints")
+
+    def do_events(self, _: str = "") -> None:
+        self._choose_text("events")
+
+    def do_recipe(self, _: str = "") -> None:
+        self._choose_text("recipe")
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._ask)
+
+
+def _stop(project: Project, run: str, *, kill: bool) -> None:
+    from workbench.runs.submit import stop
+    from workbench.store.catalog import open_catalog
+
+    with open_catalog(project) as catalog:
+        stop(project, catalog, run, kill=kill)
+
+
+def _resume(project: Project, run: str) -> None:
+    from workbench.runs.submit import resume
+    from workbench.store.catalog import open_catalog
+
+    with open_catalog(project) as catalog:
+        resume(project, catalog, run)

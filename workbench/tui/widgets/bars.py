@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
     from workbench.tui.live import RunRow
 
-WITHOUT_HINT = ("command",)
-
 
 class Header(Painted, Static):
     """Project and screen on the left, the run that goes on on the right."""
@@ -54,7 +52,7 @@ class Header(Painted, Static):
         ]
         if run.loss is not None:
             parts.append([("  loss ", "muted"), figures.loss(run.loss)])
-        left = remaining_seconds(run)
+        left = run.remaining_seconds()
         if left is not None:
             parts.append([("  left ", "muted"), figures.duration(left)])
         if others:
@@ -113,14 +111,3 @@ def doing(run: RunRow) -> str:
     if run.step:
         return f"{figures.count(run.step)} {safe.line(run.unit or '')}".strip()
     return safe.line(run.phase) if run.phase else "starting"
-
-
-def remaining_seconds(run: RunRow) -> float | None:
-    """From the steps of this attempt and the time that they took; None before there is something to go by."""
-    if run.state not in ("running", "stopping") or not run.total_steps or not run.step or run.started is None:
-        return None
-    if run.tokens and run.tokens_per_second:
-        return (run.total_steps - run.step) * (run.tokens / run.step) / run.tokens_per_second
-    if run.updated is None or run.updated <= run.started:
-        return None
-    return (run.total_steps - run.step) * (run.updated - run.started) / run.step

@@ -1,0 +1,203 @@
+"""Models and exports as a tree, and what is worth knowing of one of them. No Textual here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.tui import figures, safe
+from workbench.tui.live import ArtifactRow
+
+KINDS = ("model", "export")
+Fact = tuple[str, str]  # what, value
+
+BITS_A_WEIGHT = {
+    "f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q6_k": 6.56, "q5_k_m": 5.67, "q4_k_m": 4.83, "q4_0": 4.5,
+}  # fmt: skip
+"""llama.cpp's formats with their scales; the mixed ones (K_M) as on a Llama-shaped model (llama.cpp, tools/quantize)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A row of the tree. `last` says for each level above, from the root on, whether it has no further sibling."""
+
+    artifact: ArtifactRow
+    last: tuple[bool, ...] = ()
+
+    def guide(self, *, ascii: bool) -> str:
+        """The lines that lead to it from its parent."""
+        if not self.last:
+            return ""
+        through, end, between, blank = ("|  ", "`- ", "|- ", "   ") if ascii else ("│  ", "└─ ", "├─ ", "   ")
+        return "".join(blank if last else through for last in self.last[1:-1]) + (end if self.last[-1] else between)
+
+
+def key(artifact: ArtifactRow) -> tuple[str, str]:
+    return artifact.kind, artifact.id
+
+
+def tree(artifacts: Sequence[ArtifactRow]) -> list[Node]:
+    """Models, the newest first, each with what was made from it below, the oldest first."""
+    shown = [item for item in artifacts if item.kind in KINDS]
+    there = {key(item) for item in shown}
+    children: dict[tuple[str, str], list[ArtifactRow]] = {}
+    roots = []
+    for item in shown:
+        parent = next((made for made in item.inputs.values() if made in there), None)
+        if parent is None:
+            roots.append(item)
+        else:
+            children.setdefault(parent, []).append(item)
+
+    def below(item: ArtifactRow, last: tuple[bool, ...]) -> Iterator[Node]:
+        yield Node(item, last)
+        under = children.get(key(item), [])
+        for place, child in enumerate(under):
+            yield from below(child, (*(last or (True,)), place == len(under) - 1))
+
+    return [node for root in reversed(roots) for node in below(root, ())]
+
+
+def number_format(artifact: ArtifactRow) -> str:
+    """In what its weights are kept."""
+    if artifact.kind == "export":
+        return str(artifact.report.get("quantization", ""))
+    return "f32" if artifact.stage == "pretrain" else ""
+
+
+def bits_per_byte(artifact: ArtifactRow) -> float | None:
+    """On held-out text, as it was measured when it was made."""
+    check = artifact.report.get("check")
+    found = check.get("bits_per_byte") if isinstance(check, Mapping) else artifact.report.get("eval_bits_per_byte")
+    return found if isinstance(found, int | float) else None
+
+
+def gist(artifact: ArtifactRow) -> str:
+    """One figure that says most: "18,342 documents", "5.77M parameters"."""
+    report = artifact.report
+    if artifact.kind == "export":
+        return f"{number_format(artifact)}, {figures.size(report.get('bytes', artifact.bytes))}"
+    for name, unit in (("parameters", "parameters"), ("tokens", "tokens"), ("vocab_size", "tokens"),
+                       ("documents", "documents")):  # fmt: skip
+        if isinstance(report.get(name), int):
+            return f"{figures.count(report[name])} {unit}"
+    return figures.size(artifact.bytes)
+
+
+# --------------------------------------------------------------------------- facts
+
+
+def measured(artifact: ArtifactRow) -> list[Fact]:
+    """What its run reported, and its size."""
+    report = artifact.report
+    found: list[tuple[str, str | None]] = []
+    if artifact.kind == "model":
+        loss, tokens, parameters = report.get("eval_loss"), report.get("tokens"), report.get("parameters")
+        found = [
+            ("parameters", _count(parameters)),
+            ("validation", f"{figures.loss(loss)} nats per token" if loss is not None else None),
+            ("held-out text", _per_byte(report.get("eval_bits_per_byte"))),
+            ("trained on", f"{_count(tokens)} tokens" if tokens else None),
+            ("a parameter", f"{tokens / parameters:.3g} tokens" if tokens and parameters else None),
+            ("steps", _count(report.get("steps"))),
+            ("speed", f"{_count(report.get('tokens_per_second'))} tokens/s"
+             if report.get("tokens_per_second") else None),
+            ("took", figures.duration(report["seconds"]) if report.get("seconds") else None),
+        ]  # fmt: skip
+    else:
+        context = report.get("context_length")
+        found = [
+            ("format", f"GGUF, {number_format(artifact)}"),
+            ("file", figures.size(report.get("bytes"))),
+            ("architecture", report.get("architecture")),
+            ("context", f"{_count(context)} tokens" if context else None),
+        ]
+    found.append(("on disk", figures.size(artifact.bytes)))
+    return [(name, safe.line(value)) for name, value in found if value]
+
+
+def check(artifact: ArtifactRow) -> list[Fact]:
+    """How an export compares with the checkpoint that it was made from."""
+    found = artifact.report.get("check")
+    if not isinstance(found, Mapping):
+        return []
+    facts: list[tuple[str, str | None]] = []
+    if (strings := found.get("strings")) is not None:
+        facts.append(("token ids", f"the same on {_count(strings)} texts"))
+    if (template := found.get("chat_template")) is not None:
+        facts.append(
+            ("chat template", "none: it continues text" if template == "none" else f"the same ({safe.line(template)})")
+        )
+    if stops := found.get("stop_tokens"):
+        facts.append(("stops at", ", ".join(str(stop) for stop in stops)))
+    if (agreement := found.get("top1_agreement")) is not None:
+        places = found.get("tokens")
+        where = f" of {_count(places)} places" if places else " of places"
+        facts.append(("same likeliest", f"token at {agreement:.1%}{where}"))
+    if (ours := found.get("bits_per_byte")) is not None:
+        theirs = found.get("checkpoint_bits_per_byte")
+        against = f", checkpoint {theirs:.4f}" if theirs is not None else ""
+        facts.append(("bits per byte", f"{ours:.4f}{against}"))
+    if (difference := found.get("largest_logit_difference")) is not None:
+        facts.append(("logits differ", f"by {difference:.3g} at most"))
+    if (divergence := found.get("mean_kl")) is not None:
+        facts.append(("KL divergence", f"{divergence:.2g} nats per token"))
+    fallbacks = artifact.report.get("fallbacks")
+    if isinstance(fallbacks, Mapping) and fallbacks:
+        kinds: dict[str, int] = {}
+        for kind in fallbacks.values():
+            kinds[str(kind)] = kinds.get(str(kind), 0) + 1
+        named = ", ".join(f"{number} as {kind}" for kind, number in kinds.items())
+        facts.append(("fell back", f"{named}: their widths do not divide"))
+    return [(name, safe.line(value)) for name, value in facts if value]
+
+
+def origin(artifact: ArtifactRow, artifacts: Sequence[ArtifactRow]) -> list[tuple[int, str, str]]:
+    """(depth, name, gist) of what it was made from, back to the text; each artifact once."""
+    there = {key(item): item for item in artifacts}
+    seen: set[tuple[str, str]] = set()
+
+    def above(item: ArtifactRow, depth: int) -> Iterator[tuple[int, str, str]]:
+        for kind, id in item.inputs.values():
+            if (kind, id) in seen:
+                continue
+            seen.add((kind, id))
+            parent = there.get((kind, id))
+            yield depth, f"{kind} {safe.line(id)}", gist(parent) if parent else "removed"
+            if parent is not None:
+                yield from above(parent, depth + 1)
+
+    return list(above(artifact, 0))
+
+
+def offspring(artifact: ArtifactRow, artifacts: Sequence[ArtifactRow]) -> list[tuple[int, str, str]]:
+    """(depth, name, gist) of all that was made from it."""
+
+    def below(item: ArtifactRow, depth: int) -> Iterator[tuple[int, str, str]]:
+        for child in artifacts:
+            if key(item) in child.inputs.values():
+                yield depth, f"{child.kind} {safe.line(child.id)}", gist(child)
+                yield from below(child, depth + 1)
+
+    return list(below(artifact, 0))
+
+
+def recipe_lines(recipe: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
+    """(section, its keys and values), the keys at the top first."""
+    top = [(name, figures.value(value)) for name, value in recipe.items()
+           if not isinstance(value, Mapping) and value is not None]  # fmt: skip
+    sections = [
+        (name, [(part, figures.value(item)) for part, item in value.items() if item is not None])
+        for name, value in recipe.items()
+        if isinstance(value, Mapping)
+    ]
+    return [("", top), *sections]
+
+
+def _count(number: Any) -> str | None:
+    return figures.count(number) if isinstance(number, int | float) else None
+
+
+def _per_byte(value: Any) -> str | None:
+    return f"{value:.4g} bits per byte" if isinstance(value, int | float) else None

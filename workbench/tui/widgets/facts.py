@@ -1,0 +1,69 @@
+"""Pairs of a name and a value: below each other where there is height, side by side where there is width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.widgets import Static
+
+from workbench.tui import safe
+from workbench.tui.widgets.painted import Painted
+
+GAP = 3  # columns between two pairs
+CELL = 22  # the least width of a pair
+
+
+class Facts(Painted, Static):
+    """A heading, sentences that must not be missed, and the pairs."""
+
+    DEFAULT_CSS = "Facts { height: auto; }"
+
+    def __init__(self, *, empty: str = "", id: str | None = None):
+        super().__init__(markup=False, id=id)
+        self.empty = empty
+        self.heading: Text | None = None
+        self.sentences: Sequence[tuple[str, str]] = ()
+        self.pairs: Sequence[tuple[str, str]] = ()
+
+    def state(
+        self, heading: Text | None, sentences: Sequence[tuple[str, str]], pairs: Sequence[tuple[str, str]]
+    ) -> None:
+        """`sentences` are (text, style name)."""
+        self.heading, self.sentences, self.pairs = heading, sentences, pairs
+        self.refresh(layout=True)
+
+    def render(self) -> Text:
+        if self.heading is None:
+            return self.assemble((self.empty, "muted"))
+        text = Text()
+        text.append_text(self.heading)
+        for sentence, style in self.sentences:
+            text.append("\n")
+            text.append(safe.line(sentence), self.paint(style))
+        text.append("\n")
+        text.append_text(self._flow() if self.content_size.width >= 56 else self._column())
+        return text
+
+    def _column(self) -> Text:
+        wide = max((len(name) for name, _ in self.pairs), default=0)
+        return self.joined([self.assemble((name.ljust(wide + 2), "muted"), value) for name, value in self.pairs])
+
+    def _flow(self) -> Text:
+        """In columns of one width, so that rows line up."""
+        if not self.pairs:
+            return Text()
+        room = self.content_size.width
+        columns = max(1, (room + GAP) // (CELL + GAP))
+        wide = (room - GAP * (columns - 1)) // columns
+        lines = []
+        for start in range(0, len(self.pairs), columns):
+            line = Text(no_wrap=True, end="")
+            for name, value in self.pairs[start : start + columns]:
+                cell = self.assemble((name, "muted"), " ", value)
+                cell.truncate(wide, overflow="ellipsis", pad=True)
+                line.append_text(cell)
+                line.append(" " * GAP)
+            line.rstrip()
+            lines.append(line)
+        return self.joined(lines)
