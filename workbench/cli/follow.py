@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from workbench.cli.output import duration, note, number
+from workbench.cli.output import duration, note, number, size
 from workbench.contract import (
     CheckpointSaved,
     Estimated,
@@ -111,8 +111,7 @@ class _View:
                     f"({event.tokens_per_parameter:.1f} a parameter), {event.memory_bytes / 2**30:.2f} GiB{seconds}"
                 )
             case Progress():
-                what = event.phase or self.run.stage
-                self.advance(event.done, event.total, f"{what} {number(event.done)} {event.unit}".strip(), "")
+                self.advance(event.done, event.total, f"{event.phase or self.run.stage}  {amount(event)}", "")
             case Metrics():
                 self.metrics(event)
             case Sample():
@@ -125,7 +124,7 @@ class _View:
     def metrics(self, event: Metrics) -> None:
         if event.step and event.tokens:
             self.tokens_per_step = event.tokens / event.step
-        parts = []
+        parts = [f"step {event.step}/{self.total}"]
         if event.loss is not None:
             parts.append(f"loss {event.loss:.3f}")
         if event.tokens_per_second:
@@ -150,8 +149,7 @@ class _View:
         elif time.monotonic() - self.printed >= LINE_SECONDS or self.printed == 0:
             self.printed = time.monotonic()
             share = f" {done / total:4.0%}" if total else ""
-            steps = f"step {done}/{total}" if total else f"step {done}"
-            note("  ".join(part for part in (f"{self.run.id}{share}", steps, text, left and f"{left} left") if part))
+            note("  ".join(part for part in (f"{self.run.id}{share}", text, left and f"{left} left") if part))
 
     def open_bar(self) -> None:
         from rich.console import Console
@@ -196,3 +194,11 @@ class _View:
         else:
             word = state.state if state.state in runs.ENDED else "lost"
             note(f"{self.run.id}  {word}{took}. {state.reason} {state.remedy}".rstrip())
+
+
+def amount(event: Progress) -> str:
+    """How far it is, in its unit: `1.2 of 8.0 MiB`, `12 of 68 tensors`."""
+    if event.unit == "bytes":
+        return f"{size(event.done)} of {size(event.total)}" if event.total else size(event.done)
+    done = f"{number(event.done)} of {number(event.total)}" if event.total else number(event.done)
+    return f"{done} {event.unit}".strip()

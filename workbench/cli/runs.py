@@ -18,7 +18,7 @@ from workbench.store.project import Project
 
 COLUMNS = (
     "id, stage, name, engine, state, reason, remedy, created, started, ended, produces, artifact, "
-    "step, total_steps, tokens, loss, eval_loss, tokens_per_second, phase"
+    "step, total_steps, unit, tokens, loss, eval_loss, tokens_per_second, phase"
 )
 
 
@@ -50,7 +50,7 @@ def runs(ctx: click.Context, as_json: bool) -> None:
 
 
 def _row(row: dict[str, Any]) -> list[str]:
-    progress = f"{row['step'] or 0}/{row['total_steps']}" if row["total_steps"] else ""
+    progress = _progress(row)
     took = duration((row["ended"] or time.time()) - row["started"]) if row["started"] else ""
     return [
         row["id"],
@@ -62,6 +62,13 @@ def _row(row: dict[str, Any]) -> list[str]:
         took,
         row["reason"] if row["state"] not in ("stopped",) else "",
     ]
+
+
+def _progress(row: dict[str, Any]) -> str:
+    done, total = row["step"] or 0, row["total_steps"]
+    if not total:
+        return ""
+    return f"{done}/{total}" if row["unit"] == "steps" else f"{done / total:.0%}"
 
 
 def catch_up(project: Project, catalog: Catalog) -> None:
@@ -116,7 +123,7 @@ def show(as_json: bool, run: str) -> None:
         ("makes", f"{spec.produces}/{state.artifact or spec.name}"),
         ("from", ", ".join(f"{item['kind']}/{item['name']}" for item in spec.inputs.values())),
         ("created", when(spec.created)),
-        ("progress", f"{row['step'] or 0} of {row['total_steps']}" if row["total_steps"] else ""),
+        ("progress", _progress(row)),
         ("checkpoints", ", ".join(checkpoints)),
         *((name, f"{value:.6g}") for name, value in last.items()),
         ("folder", str(folder)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -116,7 +117,7 @@ def wait(project: Project, run_id: str, *, poll_seconds: float = 0.1) -> runs.Ru
 def _start_supervisor(project: Project, run_id: str) -> None:
     folder = runs.folder_of(project, run_id)
     with open(folder / "log.txt", "ab") as log:
-        subprocess.Popen(
+        supervisor = subprocess.Popen(
             [sys.executable, "-m", "workbench.runs.supervisor", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -126,6 +127,8 @@ def _start_supervisor(project: Project, run_id: str) -> None:
             start_new_session=True,
             env=child_environment(),
         )
+    # Reap it if it ends before this process: a zombie would pass for a living supervisor.
+    threading.Thread(target=supervisor.wait, daemon=True).start()
 
 
 def child_environment() -> dict[str, str]:

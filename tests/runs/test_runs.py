@@ -1,0 +1,199 @@
+"""Runs as users meet them: detached, queued, stopped, killed, resumed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.road import import_recipe, make, pretrain_recipe, tokenizer_recipe, write_texts
+from workbench.errors import WorkbenchError
+from workbench.runs.plan import plan
+from workbench.runs.submit import resume, stop, submit, wait
+from workbench.store import artifacts, events, runs
+from workbench.store.catalog import Catalog, open_catalog
+from workbench.store.project import Project, create, open_project
+
+LONG = 100_000  # steps: never reached
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a corpus and a tokenizer; tests copy it."""
+    folder = tmp_path_factory.mktemp("road")
+    project = create(folder / "road")
+    with pytest.MonkeyPatch.context() as patch, open_catalog(project) as catalog:
+        patch.setenv("WORKBENCH_STATE_DIR", str(folder / "state"))
+        states = make(project, catalog, import_recipe(write_texts(folder / "texts")), tokenizer_recipe())
+    assert [state.state for state in states] == ["finished", "finished"], states
+    return project
+
+
+@pytest.fixture
+def project(road: Project, tmp_path: Path) -> Project:
+    shutil.copytree(road.root, tmp_path / "road")
+    return open_project(tmp_path / "road")
+
+
+@pytest.fixture
+def catalog(project: Project) -> Iterator[Catalog]:
+    with open_catalog(project) as opened:
+        yield opened
+        for run, state in runs.all_runs(project):
+            if state.state not in runs.ENDED:
+                stop(project, opened, run.id, kill=True)
+                wait(project, run.id)
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def losses(project: Project, catalog: Catalog, run: str) -> dict[float, float]:
+    events.index_events(project, catalog, run)
+    return dict(events.series(catalog, run, "loss"))
+
+
+def start(project: Project, catalog: Catalog, name: str = "base", steps: int = LONG, **more: object) -> str:
+    """Submit a pretraining; the id of its run."""
+    run = submit(project, catalog, plan(project, catalog, [pretrain_recipe(name, steps, **more)]))[-1]
+    assert run is not None
+    return run
+
+
+def engine_of(project: Project, run: str) -> psutil.Process:
+    (child,) = psutil.Process(runs.read(project, run)[1].pid).children()
+    return child
+
+
+def test_a_pretraining_makes_its_shards_and_learns(project: Project, catalog: Catalog) -> None:
+    steps = plan(project, catalog, [pretrain_recipe(steps=150)])
+    assert [(step.recipe.stage, step.action) for step in steps] == [("shards", "new"), ("pretrain", "new")]
+    states = [wait(project, run) for run in submit(project, catalog, steps) if run]
+    assert [state.state for state in states] == ["finished", "finished"], states
+    made = artifacts.resolve(project, catalog, "model", "base")
+    assert made.report["eval_loss"] < 2.5  # ln(512) = 6.2 at the start; the grammar's entropy is about 1.2
+    assert set(made.inputs) == {"shards", "tokenizer"}
+    assert made.versions["torch"]
+    # The same recipe again is skipped, from the corpus to the model.
+    again = plan(project, catalog, [pretrain_recipe(steps=150)])
+    assert [step.action for step in again] == ["made", "made"]
+
+
+def test_stop_writes_a_checkpoint_and_resume_gives_the_losses_of_never_stopping(
+    project: Project, catalog: Catalog
+) -> None:
+    more = {"checkpoints.save_steps": 1000, "optimizer.learning_rate": 1e-3}
+    whole = start(project, catalog, "whole", 120, **more)
+    assert wait(project, whole).state == "finished"
+    # The same recipe under another name is the same artifact, so this one differs in what no loss depends on.
+    broken = start(project, catalog, "broken", 120, **{**more, "data.validation_fraction": 0.05000001})
+    until(lambda: len(losses(project, catalog, broken)) > 20)
+    stop(project, catalog, broken)
+    state = wait(project, broken)
+    at = max(losses(project, catalog, broken))
+    assert state.state == "stopped"
+    if at < 120:
+        resume(project, catalog, broken)
+        assert wait(project, broken).state == "finished"
+    assert losses(project, catalog, broken) == losses(project, catalog, whole)
+
+
+def test_a_killed_engine_fails_with_a_reason_and_resumes_from_its_checkpoint(project: Project, catalog: Catalog) -> None:
+    run = start(project, catalog, **{"checkpoints.save_steps": 20})
+    checkpoints = runs.folder_of(project, run) / "checkpoints"
+    until(lambda: list(checkpoints.glob("step-*/complete.json")) if checkpoints.exists() else False)
+    engine_of(project, run).kill()
+    state = wait(project, run)
+    assert state.state == "failed"
+    assert "SIGKILL" in state.reason
+    assert "workbench runs resume" in state.remedy
+    saved = max(int(path.parent.name.removeprefix("step-")) for path in checkpoints.glob("step-*/complete.json"))
+    resume(project, catalog, run)
+    until(lambda: len(list(events.logged(catalog, run, "Started"))) == 2)
+    assert events.logged(catalog, run, "Started")[-1]["data"]["step"] == saved
+
+
+def test_a_killed_supervisor_is_found_and_its_engine_ends_by_itself(project: Project, catalog: Catalog) -> None:
+    run = start(project, catalog)
+    until(lambda: losses(project, catalog, run))
+    engine = engine_of(project, run)
+    os.kill(runs.read(project, run)[1].pid, signal.SIGKILL)
+    until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE)
+    assert runs.find_lost(project, catalog) == [run]
+    state = runs.read(project, run)[1]
+    assert state.state == "lost"
+    assert "resume" in state.remedy
+    assert list((runs.folder_of(project, run) / "checkpoints").glob("step-*/complete.json"))  # it saved its work
+    resume(project, catalog, run)
+    until(lambda: runs.read(project, run)[1].state == "running")
+
+
+def test_runs_take_turns_in_the_order_they_came(project: Project, catalog: Catalog) -> None:
+    first = start(project, catalog, "first")
+    until(lambda: runs.read(project, first)[1].state == "running")
+    second = start(project, catalog, "second", 20, **{"data.seed": 1})
+    third = start(project, catalog, "third", 20, **{"data.seed": 2})
+    until(lambda: first in runs.read(project, third)[1].reason)
+    stop(project, catalog, first)
+    ended = {run: wait(project, run) for run in (second, third)}
+    assert [state.state for state in ended.values()] == ["finished", "finished"]
+    assert (ended[second].ended or 0) <= (ended[third].started or 0)
+
+
+def test_a_waiting_run_is_stopped_at_once(project: Project, catalog: Catalog) -> None:
+    first = start(project, catalog, "first")
+    second = start(project, catalog, "second", **{"data.seed": 1})
+    until(lambda: first in runs.read(project, second)[1].reason)
+    stop(project, catalog, second)
+    assert wait(project, second).state == "stopped"
+    assert runs.read(project, first)[1].state == "running"
+
+
+def test_what_waits_for_a_failed_run_says_so(project: Project, catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "nothing.txt").write_text("")
+    states = make(project, catalog, import_recipe(tmp_path / "empty"), tokenizer_recipe())
+    assert [state.state for state in states] == ["failed", "failed"]
+    assert "needs the run import-" in states[1].reason
+
+
+def test_killing_a_run_ends_it_without_waiting(project: Project, catalog: Catalog) -> None:
+    run = start(project, catalog)
+    until(lambda: losses(project, catalog, run))
+    stop(project, catalog, run, kill=True)
+    assert wait(project, run).state == "stopped"
+    with pytest.raises(WorkbenchError, match="has ended already"):
+        stop(project, catalog, run)
+
+
+def test_a_run_survives_the_end_of_its_terminal(project: Project, catalog: Catalog) -> None:
+    """The verb runs on a pseudo-terminal that is closed under it: SIGHUP, as when an SSH link drops."""
+    recipe = runs.folder_of(project, "x").parent / "recipe.yaml"
+    recipe.write_text(pretrain_recipe(steps=LONG).to_yaml())
+    leader, follower = pty.openpty()
+    terminal = subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", "--project", str(project.root), "run", str(recipe)],
+        stdin=follower, stdout=follower, stderr=follower, start_new_session=True, cwd=Path(__file__).parents[2],
+        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(follower)
+    until(lambda: catalog.rows("SELECT 1 FROM runs WHERE stage = 'pretrain' AND loss IS NOT NULL"))
+    os.close(leader)
+    assert terminal.wait(timeout=30) != 0
+    run = catalog.rows("SELECT id FROM runs WHERE stage = 'pretrain'")[0]["id"]
+    before = max(losses(project, catalog, run))
+    until(lambda: max(losses(project, catalog, run)) > before + 20)
+    assert runs.read(project, run)[1].state == "running"
