@@ -162,7 +162,8 @@ def _train(tokenizer: Tokenizer, recipe: TokenizerRecipe, corpus: Path, progress
 
 
 def _write(tokenizer: Tokenizer, output: Path) -> None:
-    tokenizer.save(str(output / "tokenizer.json"))
+    # Not by `tokenizer.save`, whose error on a full disk is a bare Exception.
+    durable.write_text(output / "tokenizer.json", tokenizer.to_str(pretty=True))
     bos, eos, pad, im_start, im_end = SPECIAL_TOKENS[:5]
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
