@@ -81,7 +81,7 @@ def cli(ctx: click.Context, project: str | None, debug: bool) -> None:
     if ctx.invoked_subcommand is None:
         from workbench.cli.tui import open_tui
 
-        open_tui(project)
+        open_tui(project, debug=debug)
 
 
 def main() -> None:

@@ -31,11 +31,11 @@ def demo(as_json: bool, path: Path, headless: bool) -> None:
 
     On a terminal the UI opens while the pipeline runs; q leaves it, and the pipeline goes on.
     """
-    from workbench.tui.terminal import full_screen
+    from workbench.tui.terminal import detect
 
     project = open_project(path) if (path / SETTINGS).exists() else create(path)
     remember(project)
-    interactive = full_screen() and not headless and not as_json
+    interactive = detect().full_screen and not headless and not as_json
     with open_catalog(project) as catalog, as_file(files("workbench") / "demo.yaml") as pipeline:
         steps = plan(project, catalog, read_recipes(pipeline))
         started = submit(project, catalog, steps)
@@ -43,8 +43,7 @@ def demo(as_json: bool, path: Path, headless: bool) -> None:
         if interactive:
             from workbench.tui.app import run
 
-            run(project)
-            return
+            raise SystemExit(run(project))
         for step in steps:
             if step.action == "made":
                 note(f"{step.recipe.stage}: skipped, {step.kind}/{step.name} is made already")

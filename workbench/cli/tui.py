@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project, find
 
 
-def open_tui(project_path: str | None) -> None:
+def open_tui(project_path: str | None, *, debug: bool) -> NoReturn:
     """The TUI on the current project, or on its start screen where there is none."""
     from workbench.tui.app import run
 
@@ -17,4 +19,4 @@ def open_tui(project_path: str | None) -> None:
         if project_path:
             raise
         project = None
-    run(project)
+    raise SystemExit(run(project, debug=debug))
