@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.road import pretrain_recipe, write_texts
+from tests.road import VERBS, pretrain_recipe, write_texts
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -52,7 +52,17 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workbench("import", "../texts", "--name", "books", cwd=project)
         workbench("tokenizer", "--corpus", "books", "--vocab-size", "512", "--name", "bpe", cwd=project)
         made = answer(
-            "pretrain", "--corpus", "books", "--tokenizer", "bpe", *SMALL, "--max-steps", "100", "--name", "base", cwd=project
+            "pretrain",
+            "--corpus",
+            "books",
+            "--tokenizer",
+            "bpe",
+            *SMALL,
+            "--max-steps",
+            "100",
+            "--name",
+            "base",
+            cwd=project,
         )
         assert made["state"] == "finished"
         assert made["model"] == "base"
@@ -65,7 +75,7 @@ def test_chat_prints_the_answer_alone(road: Path) -> None:
     words = ["chat", "base-q8", "--prompt", "the cat", "--max-tokens", "24", "--temperature", "0.8", "--seed", "1"]
     one, again = (workbench(*words, cwd=road).stdout for _ in range(2))
     assert one == again
-    assert any(verb in one for verb in ("sees", "likes", "follows", "paints", "hears", "carries", "forgets", "remembers"))
+    assert any(verb in one for verb in VERBS)  # it has learned the words of its texts
     told = answer(*words, cwd=road)
     assert told["answer"].strip() == one.strip()
 
@@ -124,8 +134,8 @@ def test_a_pipeline_runs_what_is_missing(road: Path) -> None:
 def test_detach_answers_at_once_and_stop_and_resume_work(road: Path) -> None:
     begun = time.monotonic()
     run = workbench(
-        "pretrain", "--corpus", "books", "--tokenizer", "bpe", *SMALL, "--max-steps", "100000", "--name", "long", "--detach",
-        cwd=road,
+        "pretrain", "--corpus", "books", "--tokenizer", "bpe", *SMALL, "--max-steps", "100000", "--name", "long",
+        "--detach", cwd=road,
     ).stdout.strip()  # fmt: skip
     assert time.monotonic() - begun < 30  # and not the hour that the run would take
     until(lambda: any(item["id"] == run and item["loss"] for item in answer("runs", cwd=road)))
@@ -176,9 +186,9 @@ def test_bad_input_is_a_sentence_with_a_remedy(road: Path, words: list[str], sen
 
 
 def test_help_has_examples() -> None:
-    from workbench.cli import VERBS
+    from workbench.cli import VERBS as ALL
 
-    for verb in VERBS:
+    for verb in ALL:
         done = workbench(verb, "--help", cwd=ROOT)
         assert "Example" in done.stdout, verb
 
