@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from workbench.cli.output import duration, note, number, size
+from workbench.cli.summary import summary
 from workbench.contract import (
     CheckpointSaved,
     Estimated,
@@ -23,6 +24,7 @@ from workbench.contract import (
 from workbench.runs import submit
 from workbench.safe_text import strip_controls
 from workbench.store import runs
+from workbench.store.artifacts import read_manifest
 from workbench.store.catalog import Catalog
 from workbench.store.events import read_events
 from workbench.store.project import Project
@@ -186,14 +188,18 @@ class _View:
         state = self.state
         took = f" in {duration(state.ended - state.started)}" if state.ended and state.started else ""
         if state.state == "finished":
-            made = f"{self.run.produces}/{state.artifact}"
-            note(f"{self.run.id}  {state.reason or f'made {made}{took}'}")
+            note(f"{self.run.id}  {state.reason or self.made(took)}")
         elif state.state == "failed":
             click.secho(f"{self.run.id}  failed: {strip_controls(state.reason)}", err=True, fg="red")
             note(f"       {state.remedy}")
         else:
             word = state.state if state.state in runs.ENDED else "lost"
             note(f"{self.run.id}  {word}{took}. {state.reason} {state.remedy}".rstrip())
+
+    def made(self, took: str) -> str:
+        artifact = read_manifest(self.project.folder(self.run.produces) / (self.state.artifact or ""))
+        version = f" (version {artifact.version} of {artifact.name})" if artifact.version > 1 else ""
+        return f"made {artifact.kind}/{artifact.id}{version}{took}: {summary(artifact)}"
 
 
 def amount(event: Progress) -> str:

@@ -13,12 +13,12 @@ from workbench.cli.output import (
     complete_artifact,
     current_project,
     note,
-    number,
     open_current,
     size,
     table,
     when,
 )
+from workbench.cli.summary import summary
 from workbench.store import artifacts, lineage
 from workbench.store.project import FOLDERS, create
 from workbench.store.recent import remember
@@ -59,7 +59,7 @@ def _list(kinds: tuple[str, ...], as_json: bool) -> None:
                     when(item.created),
                     size(item.bytes),
                     ", ".join(made["id"] for made in item.inputs.values()),
-                    _summary(item),
+                    summary(item),
                 ]
                 for item in found
             ],
@@ -74,23 +74,6 @@ def _plain(project: Any, item: artifacts.Artifact) -> dict[str, Any]:
         "path": str(artifacts.folder_of(project, item)),
         "inputs": {role: dict(made) for role, made in item.inputs.items()}, "report": dict(item.report),
     }  # fmt: skip
-
-
-def _summary(item: artifacts.Artifact) -> str:
-    report = item.report
-    match item.kind:
-        case "corpus":
-            return f"{report.get('documents', 0):,} documents, {size(report.get('bytes', 0))} of text"
-        case "tokenizer":
-            return f"{report.get('vocab_size', 0):,} tokens"
-        case "shards":
-            return f"{number(report.get('tokens', 0))} tokens"
-        case "model":
-            bits = report.get("eval_bits_per_byte")
-            per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
-            return f"{number(report.get('parameters', 0))} parameters{per_byte}"
-        case _:
-            return str(item.recipe.get("quantization", ""))
 
 
 @click.command("models", epilog="\b\nExample:\n  workbench models --json")
@@ -127,7 +110,7 @@ def lineage_of(as_json: bool, artifact: str) -> None:
 def _print_tree(node: lineage.Ancestor, lead: str, below: str) -> None:
     made = node.artifact
     text = f"{node.kind}/{node.id}"
-    detail = f"{when(made.created)}  {size(made.bytes)}  {_summary(made)}" if made else "its folder is gone"
+    detail = f"{when(made.created)}  {size(made.bytes)}  {summary(made)}" if made else "its folder is gone"
     click.echo(f"{lead}{text:<28}  {node.identity[:8]}  {detail}")
     if made is not None and made.kind == "corpus":
         for source in made.recipe.get("sources", []):

@@ -1,0 +1,29 @@
+"""An artifact in a few words: the figures of its report that people ask for first."""
+
+from __future__ import annotations
+
+from workbench.cli.output import number, size
+from workbench.store.artifacts import Artifact
+
+
+def summary(item: Artifact) -> str:
+    """What it holds, and for a corpus what was left out and why."""
+    report = item.report
+    match item.kind:
+        case "corpus":
+            dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.get("dropped", {}).items() if count)
+            left_out = f"; dropped: {dropped}" if dropped else ""
+            return f"{report.get('documents', 0):,} documents, {size(report.get('bytes', 0))} of text{left_out}"
+        case "tokenizer":
+            return f"{report.get('vocab_size', 0):,} tokens"
+        case "shards":
+            return f"{number(report.get('tokens', 0))} tokens"
+        case "model":
+            bits = report.get("eval_bits_per_byte")
+            per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
+            return f"{number(report.get('parameters', 0))} parameters{per_byte}"
+        case _:
+            check = report.get("check", {})
+            agreement = check.get("top1_agreement")
+            checked = f", top-1 agreement {agreement:.1%} with the checkpoint" if agreement is not None else ""
+            return f"{item.recipe.get('quantization', '')}{checked}"
