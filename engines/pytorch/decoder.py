@@ -16,22 +16,23 @@ from transformers import PreTrainedModel
 
 from engines.pytorch.attention import Boundaries, attend
 from engines.pytorch.loss import linear_cross_entropy, token_losses
+from engines.pytorch.operations import rms_norm, rotate
 
 
 class TrainingModel(nn.Module):
     """A llama or qwen3 model with its loss; activations are in `dtype`, weights stay as they are."""
 
-    cosines_L1K: torch.Tensor
-    sines_L1K: torch.Tensor
+    cosines_L1J: torch.Tensor
+    sines_L1J: torch.Tensor
 
     def __init__(self, causal_lm: PreTrainedModel, dtype: torch.dtype):
         super().__init__()
         self.causal_lm: Any = causal_lm
         self.dtype = dtype
         length, rotary = causal_lm.config.max_position_embeddings, causal_lm.model.rotary_emb
-        angles_LK = torch.arange(length)[:, None].float() * rotary.inv_freq.float().repeat(2)
-        self.register_buffer("cosines_L1K", angles_LK.cos()[:, None].to(dtype), persistent=False)
-        self.register_buffer("sines_L1K", angles_LK.sin()[:, None].to(dtype), persistent=False)
+        angles_LJ = torch.arange(length)[:, None].float() * rotary.inv_freq.float()
+        self.register_buffer("cosines_L1J", angles_LJ.cos()[:, None].to(dtype), persistent=False)
+        self.register_buffer("sines_L1J", angles_LJ.sin()[:, None].to(dtype), persistent=False)
 
     def forward(
         self, tokens_BL: torch.Tensor, targets_BL: torch.Tensor, limits: Boundaries, scale: float
@@ -54,7 +55,7 @@ class TrainingModel(nn.Module):
         """
         model: Any = self.causal_lm.model
         length = tokens_BL.shape[1]
-        rotation = (self.cosines_L1K[:length], self.sines_L1K[:length])
+        rotation = (self.cosines_L1J[:length], self.sines_L1J[:length])
         # The lookup is in the weights' own float32: its gradient adds up many rows for a frequent token.
         stream_BLD = self._cast(F.embedding(tokens_BL, model.embed_tokens.weight))
         for layer in model.layers:
@@ -80,21 +81,14 @@ class TrainingModel(nn.Module):
         if hasattr(module, "q_norm"):  # qwen3
             queries_BLHK = self._norm(queries_BLHK, module.q_norm)
             keys_BLGK = self._norm(keys_BLGK, module.k_norm)
-        mixed_BLHK = attend(_rotate(queries_BLHK, rotation), _rotate(keys_BLGK, rotation), values_BLGK, limits)
+        mixed_BLHK = attend(rotate(queries_BLHK, *rotation), rotate(keys_BLGK, *rotation), values_BLGK, limits)
         return self._linear(mixed_BLHK.flatten(2), module.o_proj)
 
     def _linear(self, x: torch.Tensor, module: nn.Linear) -> torch.Tensor:
         return F.linear(x, self._cast(module.weight))
 
     def _norm(self, x: torch.Tensor, module: Any) -> torch.Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self._cast(module.weight), module.variance_epsilon)
+        return rms_norm(x, self._cast(module.weight), module.variance_epsilon)
 
     def _cast(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.dtype)
-
-
-def _rotate(x_BLHK: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Rotary position embedding (Su et al. 2021), with halves as pairs as in transformers."""
-    cosines_L1K, sines_L1K = rotation
-    first, second = x_BLHK.chunk(2, dim=-1)
-    return x_BLHK * cosines_L1K + torch.cat((-second, first), dim=-1) * sines_L1K

@@ -32,7 +32,7 @@ class TransformersModel:
         if self._device.type == "cpu":
             devices.use_threads(1)
         self._tokenizer = TextTokenizer(folder)
-        self._model = _open(folder, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
+        self._model: Any = _open(folder, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
         self._model.to(self._device)
         self._ends = _end_ids(folder, self._tokenizer)
         self.context_length: int = self._model.config.max_position_embeddings
@@ -44,14 +44,13 @@ class TransformersModel:
     def render(self, messages: Sequence[Message]) -> str:
         if self.chat_template is None:
             return "\n\n".join(message["content"] for message in messages)
-        names = {f"{role}_token": self._tokenizer.special_text(f"{role}_token") or "" for role in ("bos", "eos", "pad")}
-        rendered, _ = render_jinja_template(
-            [[dict(message) for message in messages]],
-            chat_template=self.chat_template,
-            add_generation_prompt=True,
-            **names,
+        roles = ("bos_token", "eos_token", "pad_token")
+        names: dict[str, Any] = {role: self._tokenizer.special_text(role) or "" for role in roles}
+        conversation = [dict(message) for message in messages]
+        rendered: Any = render_jinja_template(
+            [conversation], chat_template=self.chat_template, add_generation_prompt=True, **names
         )
-        return rendered[0]
+        return rendered[0][0]  # of the first conversation; the second item are masks
 
     def generate(self, prompts: Sequence[str], sampling: Sampling) -> Iterator[Token]:
         batch = [self._prompt_ids(prompt) for prompt in prompts]  # all, so that a bad one fails before any is written

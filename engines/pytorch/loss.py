@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 IGNORED = -100  # targets that are not trained on
 # A chunk's float32 logits: near the size of a CPU core's cache, or enough to fill a GPU.
-CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 1 << 29}
+CHUNK_BYTES = {"cpu": 4 << 20, "cuda": 1 << 28}
 SMALLEST_CHUNK = 128  # tokens; below this the matrix products lose speed
 
 

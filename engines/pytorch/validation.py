@@ -74,7 +74,7 @@ def write_sample(model: TrainingModel, tokenizer: TextTokenizer, prompt: str, ma
     ids = ids[: context - 1]
     sampling = Sampling(max_tokens=min(max_tokens, context - len(ids)), seed=0)
     written = []
-    device: str = model.cosines_L1K.device.type
+    device: str = model.cosines_L1J.device.type
     with torch.autocast(device, torch.bfloat16, enabled=model.dtype == torch.bfloat16):
         for token in generate_ids(model.causal_lm, ids, sampling):
             if token == tokenizer.eos:

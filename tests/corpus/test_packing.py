@@ -68,7 +68,7 @@ def test_few_documents_hold_out_the_tail(tmp_path: Path) -> None:
 
 def test_too_little_text_is_a_sentence_with_its_numbers(tmp_path: Path) -> None:
     corpus = shards(tmp_path / "s", [300])
-    with pytest.raises(WorkbenchError, match="300 tokens; 5.0% of them are 15"):
+    with pytest.raises(WorkbenchError, match=r"300 tokens; 5\.0% of them are 15"):
         split(corpus, method="auto", fraction=0.05, seed=0)
     with pytest.raises(WorkbenchError, match="None of the 1 documents"):
         split(corpus, method="documents", fraction=0.5, seed=0)

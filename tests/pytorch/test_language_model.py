@@ -111,17 +111,19 @@ def test_a_base_model_continues_what_was_said(model: TransformersModel) -> None:
 def test_bad_folders_and_prompts_get_their_sentence(model: TransformersModel, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkbenchError, match="context is 64"):
         list(model.generate(["word " * 100], GREEDY))
-    with pytest.raises(WorkbenchError, match="config.json is missing"):
-        shutil.copytree(folder, tmp_path / "empty", ignore=shutil.ignore_patterns("config.json"))
-        PyTorchEngine().load(tmp_path / "empty")
-    with pytest.raises(WorkbenchError, match="no tokenizer"):
-        shutil.copytree(folder, tmp_path / "no-tokenizer", ignore=shutil.ignore_patterns("tokenizer*"))
-        PyTorchEngine().load(tmp_path / "no-tokenizer")
-    shutil.copytree(folder, tmp_path / "truncated")
-    with open(tmp_path / "truncated" / "model.safetensors", "r+b") as file:
+    with open(broken(folder, tmp_path / "cut") / "model.safetensors", "r+b") as file:
         file.truncate(5000)
-    with pytest.raises(WorkbenchError, match="cannot be read"):
-        PyTorchEngine().load(tmp_path / "truncated")
-    shutil.copytree(folder, tmp_path / "no-weights", ignore=shutil.ignore_patterns("*.safetensors"))
-    with pytest.raises(WorkbenchError, match="cannot be opened"):
-        PyTorchEngine().load(tmp_path / "no-weights")
+    cases = {
+        broken(folder, tmp_path / "config", "config.json"): r"config\.json is missing",
+        broken(folder, tmp_path / "tokenizer", "tokenizer*"): "no tokenizer",
+        broken(folder, tmp_path / "weights", "*.safetensors"): "cannot be opened",
+        tmp_path / "cut": "cannot be read",
+    }
+    for path, sentence in cases.items():
+        with pytest.raises(WorkbenchError, match=sentence):
+            PyTorchEngine().load(path)
+
+
+def broken(folder: Path, copy: Path, without: str = "") -> Path:
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(without))
+    return copy

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from workbench.recipes.pretrain import PretrainRecipe
 
+LOGITS_BYTES = 1 << 30  # at most, with their gradient
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -39,11 +41,18 @@ def estimate(recipe: PretrainRecipe, vocab_size: int) -> Estimate:
     tokens_per_step = (batch.batch_size or 1) * length
     tokens = tokens_per_step * recipe.schedule.max_steps
     micro = (batch.per_device_batch_size or 1) * length
-    number = 2 if recipe.precision.dtype == "bfloat16" else 4
-    # A block keeps about 16 widths and 4 MLP widths a token for the backward pass; the logits are kept
-    # once in float32 with their gradient.
-    activations = micro * (layers * (16 * width + 4 * inner) * number + 2 * vocab_size * 4)
-    memory = parameters * 16 + activations
+    half = recipe.precision.dtype == "bfloat16"
+    number = 2 if half else 4
+    # Counted on tensors that autograd saved: a block keeps 8.4 widths (with normed queries and keys 10.4)
+    # and 4 MLP widths a token.
+    widths = 10.5 if model.architecture == "qwen3" else 8.5
+    activations = micro * (layers * (widths * width + 4 * inner) + 4 * width) * number
+    if recipe.data.packing == "documents":
+        activations += micro * length * 5  # the mask, as booleans and as numbers
+    # Logits exist a chunk at a time: see engines/pytorch/loss.py.
+    logits = min(micro * vocab_size * 12, LOGITS_BYTES) + embeddings * (4 + number)
+    # Weights, gradients and two moments in float32; bfloat16 copies of the weights.
+    memory = parameters * (18 if half else 16) + activations + logits
     return Estimate(
         parameters=parameters,
         tokens_per_step=tokens_per_step,
