@@ -107,7 +107,10 @@ def run_engine(make_engine: Callable[[], Engine], job_file: Path) -> int:
         make_engine().run(job, reporter)
         return 0
     except BaseException as error:  # the engine process reports whatever ends it, then ends
-        traceback.print_exc(file=sys.stderr)
+        if isinstance(error, WorkbenchError):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc(file=sys.stderr)
         with contextlib.suppress(OSError):  # on a full disk the log's traceback has to do
             # When one process of several fails, the connections of the others break: its reason is the run's.
             if not (_lost_peer(error) and _has_failed(events, mark)):

@@ -35,7 +35,9 @@ def detect(environ: Mapping[str, str] | None = None) -> Terminal:
     encoding = (locale.getpreferredencoding(False) or "ascii").lower().replace("-", "")
     rich_colour = env.get("COLORTERM", "") in ("truecolor", "24bit") or "256" in term
     return Terminal(
-        full_screen=all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) and term not in ("", "dumb", "unknown"),
+        # Standard error is what Textual draws on.
+        full_screen=all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+        and term not in ("", "dumb", "unknown"),
         ascii=env.get("WORKBENCH_ASCII", "") not in ("", "0") or term in ASCII_TERMS or encoding != "utf8",
         few_colours="NO_COLOR" in env or (term in SIXTEEN_COLOUR_TERMS and not rich_colour),
         remote="SSH_CONNECTION" in env or "SSH_TTY" in env,
