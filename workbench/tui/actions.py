@@ -53,6 +53,10 @@ ACTIONS = (
     Action(id="map.next", key="n", title="Next step", help="Do what the map proposes as the next step."),
     Action(id="map.run", key="r", title="Its run", help="Show the run that makes or made the chosen artifact."),
     Action(id="map.make", key="a", title="Make another", help="Start the chosen stage anew."),
+    Action(id="map.back", key="escape", title="Back", help="Back to the road."),
+    Action(id="road.previous", key="left,up", title="Previous", help="The stop before.", footer=False),
+    Action(id="road.following", key="right,down", title="Following", help="The stop after.", footer=False),
+    Action(id="road.open", key="enter", title="Open", help="What is made there: versions, origin, recipe, report."),
     # Runs
     Action(
         id="runs.stop", key="s", title="Stop", argument="RUN",
@@ -69,6 +73,9 @@ ACTIONS = (
     Action(
         id="runs.note", key="n", title="Note", argument="TEXT", footer=False,
         help="Write a remark into the chosen run's events.",
+    ),
+    Action(
+        id="runs.show", title="Show", argument="RUN", footer=False, help="Put the cursor on a run.",
     ),
     Action(id="runs.mark", key="space", title="Mark", help="Mark the run for a comparison.", footer=False),
     Action(id="runs.compare", key="c", title="Compare", help="Marked runs in one chart, and how their recipes differ."),

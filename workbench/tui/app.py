@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual.app import App
 from textual.binding import Binding
@@ -22,6 +23,9 @@ from workbench.tui import actions, terminal, theme
 from workbench.tui.live import Changes, Live
 from workbench.tui.places import SCREENS, screen_for
 from workbench.tui.screens.base import WorkbenchScreen
+
+if TYPE_CHECKING:
+    from workbench.tui.stages import Started
 
 T = TypeVar("T")
 
@@ -99,10 +103,12 @@ class WorkbenchApp(App[str]):
                 result = await asyncio.to_thread(work)
             except WorkbenchError as error:
                 self.show_error(error)
-            else:
-                if then is not None:
-                    then(result)
-                await self._look()
+                return
+            while self._polling:  # that look may have begun before the work was done
+                await asyncio.sleep(0.01)
+            await self._look()
+            if then is not None:
+                then(result)
 
         self.run_worker(task(), exit_on_error=True)
 
@@ -112,6 +118,16 @@ class WorkbenchApp(App[str]):
             while len(self.screen_stack) > 1:
                 self.pop_screen()
             self.switch_mode(place)
+
+    def show_run(self, run: str) -> None:
+        """Show the runs, with the cursor on this one."""
+        self.perform_command(f"runs.show {run}")
+
+    def open_form(self, stage: str, values: Mapping[str, str] | None = None) -> None:
+        """A form for the stage's recipe; `values` (dotted key -> text) stand in it already."""
+        from workbench.tui.screens.form import FormScreen
+
+        self.push_screen(FormScreen(stage, values or {}))
 
     def open_project(self, project: Project) -> None:
         """Leave the present project, if any, for another one."""
@@ -255,13 +271,18 @@ class WorkbenchApp(App[str]):
     def _start_stage(self, stage: str, argument: str) -> None:
         project = self.project
         assert project is not None
+        if not argument:
+            self.open_form(stage)
+            return
         from workbench.tui.stages import start
 
-        def tell(sentence: str) -> None:
-            self.tell(sentence)
-            self.go("runs")
+        self.in_background(lambda: start(project, stage, argument), self.tell_started)
 
-        self.in_background(lambda: start(project, stage, argument), tell)
+    def tell_started(self, started: Started) -> None:
+        """Say what was started, and show its run."""
+        self.tell(started.sentence)
+        if started.run is not None:
+            self.show_run(started.run)
 
     def _why_no_stage(self, _: str = "") -> str | None:
         if self.project is None:
@@ -381,18 +402,25 @@ def write_crash_log(error: BaseException | None) -> Path | None:
     return path
 
 
-def run(project: Project | None, *, debug: bool = False) -> int:
-    """Open the program, or print a snapshot where there is no terminal for it. Answers the exit status."""
+def run(project: Project | None, *, debug: bool | None = None) -> None:
+    """Open the program, or print a snapshot where there is no terminal for it.
+
+    `debug` (by default what `--debug` or `WORKBENCH_DEBUG` says) shows tracebacks. Raises `SystemExit` if the
+    program failed.
+    """
     at = terminal.detect()
     if not at.full_screen:
         from workbench.tui.snapshot import print_snapshot
 
         print_snapshot(project)
-        return 0
+        return
+    if debug is None:
+        debug = "--debug" in sys.argv or bool(os.environ.get("WORKBENCH_DEBUG"))
     app = WorkbenchApp(project, on=at, debug=debug)
     farewell = app.run()
     if app.live is not None:
         app.live.close()
     if farewell:
         print(farewell)
-    return app.return_code or 0
+    if app.return_code:
+        raise SystemExit(app.return_code)

@@ -84,7 +84,7 @@ def value(item: Any) -> str:
     if isinstance(item, int):
         return f"{item:,}"
     if isinstance(item, float):
-        return f"{item:.4g}"
+        return f"{item:,.0f}" if item.is_integer() and abs(item) < 1e9 else f"{item:.4g}"
     if isinstance(item, Mapping):
         return ", ".join(f"{key} {value(part)}" for key, part in item.items()) or NOTHING
     if isinstance(item, (list, tuple)):

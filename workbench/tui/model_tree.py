@@ -15,7 +15,7 @@ Fact = tuple[str, str]  # what, value
 BITS_A_WEIGHT = {
     "f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q6_k": 6.56, "q5_k_m": 5.67, "q4_k_m": 4.83, "q4_0": 4.5,
 }  # fmt: skip
-"""llama.cpp's formats with their scales; the mixed ones (K_M) as on a Llama-shaped model (llama.cpp, tools/quantize)."""
+"""llama.cpp's formats with their scales; the mixed ones (K_M) as measured on Llama models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,15 @@ def number_format(artifact: ArtifactRow) -> str:
     return "f32" if artifact.stage == "pretrain" else ""
 
 
-def bits_per_byte(artifact: ArtifactRow) -> float | None:
-    """On held-out text, as it was measured when it was made."""
-    check = artifact.report.get("check")
-    found = check.get("bits_per_byte") if isinstance(check, Mapping) else artifact.report.get("eval_bits_per_byte")
-    return found if isinstance(found, int | float) else None
+def bits_per_byte(artifact: ArtifactRow) -> str:
+    """On held-out text: a model's own; of an export how many more than its checkpoint, on the check's text."""
+    if artifact.kind == "export":
+        check = artifact.report.get("check")
+        ours = check.get("bits_per_byte") if isinstance(check, Mapping) else None
+        theirs = check.get("checkpoint_bits_per_byte") if isinstance(check, Mapping) else None
+        return f"{ours - theirs:+.4f}" if ours is not None and theirs is not None else ""
+    found = artifact.report.get("eval_bits_per_byte")
+    return f"{found:.3f}" if found is not None else ""
 
 
 def gist(artifact: ArtifactRow) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,24 @@ from workbench.store.project import Project
 BARE = {"import": "sources", "export": "model"}
 
 
-def start(project: Project, stage: str, line: str) -> str:
-    """Plan and submit; answers a sentence about what was started.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """What submitting did, in a sentence; `run` is None where everything was made already."""
+
+    sentence: str
+    run: str | None
+
+
+def start(project: Project, stage: str, line: str) -> Started:
+    """Plan and submit what a line of flags describes.
 
     Raises `WorkbenchError` if a flag is unknown, a value is wrong, or an input is missing.
     """
     return submit(project, recipe_of(stage, line))
 
 
-def submit(project: Project, recipe: Recipe) -> str:
-    """Plan and submit one recipe; answers a sentence about what was started."""
+def submit(project: Project, recipe: Recipe) -> Started:
+    """Plan and submit one recipe."""
     from workbench.runs.plan import plan
     from workbench.runs.submit import submit as submit_steps
 
@@ -35,19 +45,32 @@ def submit(project: Project, recipe: Recipe) -> str:
         started = submit_steps(project, catalog, steps)
     last = steps[-1]
     if last.action == "made" and last.artifact is not None:
-        return f"{last.kind} {last.artifact.id} is made already from the same recipe and inputs."
+        sentence = f"{last.kind} {last.artifact.id} is made already from the same recipe and inputs."
+        return Started(sentence=sentence, run=None)
     words = {"active": "goes on already", "resume": "goes on from its last checkpoint", "new": "is started"}
     first = [run for run, step in zip(started[:-1], steps[:-1], strict=True) if step.action == "new" and run]
     before = f" after {', '.join(first)}" if first else ""
-    return f"{started[-1]} {words.get(last.action, 'is started')}{before}."
+    return Started(sentence=f"{started[-1]} {words.get(last.action, 'is started')}{before}.", run=started[-1])
+
+
+def start_demo(folder: Path) -> Project:
+    """The demo's project in `folder`, with its whole pipeline started; one that is there goes on."""
+    from importlib.resources import as_file, files
+
+    from workbench.recipes.load import read_recipes
+    from workbench.runs.plan import plan
+    from workbench.runs.submit import submit as submit_steps
+    from workbench.store.project import SETTINGS, create, open_project
+
+    project = open_project(folder) if (folder.expanduser() / SETTINGS).exists() else create(folder)
+    with open_catalog(project) as catalog, as_file(files("workbench") / "demo.yaml") as pipeline:
+        submit_steps(project, catalog, plan(project, catalog, read_recipes(pipeline)))
+    return project
 
 
 def recipe_of(stage: str, line: str) -> Recipe:
     """The recipe that `--flag value` pairs (and bare words, where the stage takes them) describe."""
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise WorkbenchError(f"The line cannot be read: {error}.", "Close the quotation mark.") from None
+    words = split_words(line)
     kind = STAGES[stage]
     flags = {field.flag: field for field in recipe_fields(kind)}
     values: dict[str, Any] = {}
@@ -74,10 +97,34 @@ def recipe_of(stage: str, line: str) -> Recipe:
     if bare and stage not in BARE:
         raise WorkbenchError(f"{stage} takes no {bare[0]!r}.", "Give values with flags, as in --name base.")
     if bare and BARE[stage] == "sources":
-        # A path that a person types is meant from the folder that the program was opened in.
-        values["sources"] = [
-            word if word == "python-docs" else str(Path(word).expanduser().absolute()) for word in bare
-        ]
+        values["sources"] = [_absolute(word) for word in bare]
     elif bare:
         values[BARE[stage]] = bare[0]
     return validate(kind, nested(values))
+
+
+def absolute_sources(text: str) -> list[str]:
+    """Sources as they are typed: one a line, or several with spaces between, quoted where they hold some.
+
+    Raises `WorkbenchError` for a quotation mark that is not closed.
+    """
+    found: list[str] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if os.path.exists(Path(line).expanduser()):
+            found.append(_absolute(line))
+        else:
+            found += [_absolute(word) for word in split_words(line)]
+    return found
+
+
+def split_words(line: str) -> list[str]:
+    """The words of a line, quoted as in a shell."""
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise WorkbenchError(f"The line cannot be read: {error}.", "Close the quotation mark.") from None
+
+
+def _absolute(source: str) -> str:
+    """A path that a person types is meant from the folder that the program was opened in."""
+    return source if source == "python-docs" else str(Path(source).expanduser().absolute())

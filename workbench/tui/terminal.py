@@ -28,6 +28,14 @@ class Terminal:
         return 1.0 if self.remote else 0.5
 
 
+def full_screen(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether there is a terminal here that can do more than print lines."""
+    term = (os.environ if environ is None else environ).get("TERM", "")
+    # Standard error is what Textual draws on.
+    streams = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    return streams and term not in ("", "dumb", "unknown")
+
+
 def detect(environ: Mapping[str, str] | None = None) -> Terminal:
     """Read the environment, the locale and what the standard streams are."""
     env = os.environ if environ is None else environ
@@ -35,9 +43,7 @@ def detect(environ: Mapping[str, str] | None = None) -> Terminal:
     encoding = (locale.getpreferredencoding(False) or "ascii").lower().replace("-", "")
     rich_colour = env.get("COLORTERM", "") in ("truecolor", "24bit") or "256" in term
     return Terminal(
-        # Standard error is what Textual draws on.
-        full_screen=all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
-        and term not in ("", "dumb", "unknown"),
+        full_screen=full_screen(env),
         ascii=env.get("WORKBENCH_ASCII", "") not in ("", "0") or term in ASCII_TERMS or encoding != "utf8",
         few_colours="NO_COLOR" in env or (term in SIXTEEN_COLOUR_TERMS and not rich_colour),
         remote="SSH_CONNECTION" in env or "SSH_TTY" in env,

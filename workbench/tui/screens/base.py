@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from workbench.tui import actions, safe
 from workbench.tui.live import EVERYTHING, Changes
-from workbench.tui.widgets.bars import Footer, Header
+from workbench.tui.widgets.bars import Banner, Footer, Header
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
@@ -28,6 +28,7 @@ class WorkbenchScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Header(actions.title_of(self.PLACE))
+        yield Banner()
         yield from self.body()
         yield Footer()
 
@@ -46,6 +47,7 @@ class WorkbenchScreen(Screen[None]):
         self.show(changes)
         self.refresh_keys()
         self.query_one(Header).refresh()
+        self.query_one(Banner).look_again()
 
     def refresh_keys(self) -> None:
         """Call it when what can be done has changed: another row, another state."""

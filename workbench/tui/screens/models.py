@@ -3,72 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
-from rich.table import Table as Grid
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
-from textual.widgets import Static
 
 from workbench.errors import WorkbenchError
 from workbench.store.artifacts import Artifact, problems, read_manifest
 from workbench.tui import actions, figures, model_tree, safe
 from workbench.tui.live import ArtifactRow, Changes
-from workbench.tui.model_tree import Fact, Node
+from workbench.tui.model_tree import Node
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.widgets.empty import Empty
-from workbench.tui.widgets.painted import Painted
+from workbench.tui.widgets.sections import Sections
 from workbench.tui.widgets.table import Column, Table
 
 COLUMNS = (
-    Column(title="Model", width=18, grow=1),
+    Column(title="Model", width=16, grow=1),
     Column(title="Format", width=7),
     Column(title="Bits/byte", width=9, right=True),
     Column(title="Size", width=8, right=True),
-    Column(title="Made", width=12, right=True, drop=1),
+    Column(title="Made", width=11, right=True, drop=1),
 )
-NAME_WIDTH = 14  # of the facts' names: those of both halves line up
-
-
-class Sections(Painted, Static):
-    """Headings with pairs below; values wrap."""
-
-    DEFAULT_CSS = "Sections { height: auto; }"
-
-    def __init__(self, id: str):
-        super().__init__(markup=False, id=id)
-        self.parts: list[RenderableType] = []
-
-    def begin(self) -> None:
-        self.parts = []
-
-    def end(self) -> None:
-        self.refresh(layout=True)
-
-    def heading(self, *parts: str | tuple[str, str]) -> None:
-        if self.parts:
-            self.parts.append(Text())
-        self.parts.append(self.assemble(*parts))
-
-    def pairs(self, facts: Iterable[Fact]) -> None:
-        grid = Grid.grid(padding=(0, 1, 0, 0))
-        grid.add_column(width=NAME_WIDTH, no_wrap=True)
-        grid.add_column(overflow="fold")
-        for name, value in facts:
-            grid.add_row(Text(name, self.paint("muted")), Text(safe.line(value), self.paint("text")))
-        self.parts.append(grid)
-
-    def sentence(self, text: str, style: str = "muted") -> None:
-        self.parts.append(Text(safe.line(text), self.paint(style)))
-
-    def branches(self, rows: Iterable[tuple[int, str, str]]) -> None:
-        for depth, name, gist in rows:
-            self.parts.append(self.assemble("  " * depth, (name, "text"), "  ", (gist, "muted")))
-
-    def render(self) -> Group:
-        return Group(*self.parts)
+RECIPE_NAMES = 28  # columns: gradient_accumulation_steps has 27 letters
 
 
 class ModelsScreen(WorkbenchScreen):
@@ -82,7 +40,7 @@ class ModelsScreen(WorkbenchScreen):
     ModelsScreen.-empty #models { display: none; }
     ModelsScreen #models { height: 1fr; }
     ModelsScreen #tree { height: 9; }
-    ModelsScreen #details { height: 1fr; }
+    ModelsScreen #details { height: 1fr; scrollbar-size-vertical: 1; }
     ModelsScreen #halves { height: auto; }
     ModelsScreen #origin { margin-top: 1; }
     ModelsScreen.-tall #tree, ModelsScreen.-very-tall #tree { height: 34%; }
@@ -158,13 +116,12 @@ class ModelsScreen(WorkbenchScreen):
 
     def cells(self, node: Node) -> list[Text]:
         on, item = self.query_one(Table), node.artifact
-        measured = model_tree.bits_per_byte(item)
         name = on.assemble((node.guide(ascii=self.app.ascii), "line"))
         name.append_text(on.assemble((safe.line(item.id), "strong" if item.kind == "model" else "text")))
         return [
             name,
             on.assemble((model_tree.number_format(item), "muted")),
-            on.assemble(f"{measured:.3f}" if measured is not None else ""),
+            on.assemble(model_tree.bits_per_byte(item)),
             on.assemble(figures.size(item.bytes)),
             on.assemble((figures.age(self.app.now() - item.created), "muted")),
         ]
@@ -215,8 +172,8 @@ class ModelsScreen(WorkbenchScreen):
         facts.end()
         origin.begin()
         for section, values in model_tree.recipe_lines(item.recipe):
-            origin.heading(("Recipe" if not section else section, "muted" if section else "strong"))
-            origin.pairs(values)
+            origin.heading((section, "muted") if section else ("Recipe", "strong"))
+            origin.pairs(values, names=RECIPE_NAMES)
         if self.manifest is not None and (self.manifest.kind, self.manifest.id) == model_tree.key(item):
             origin.heading(("Made with", "strong"))
             origin.pairs(self.manifest.versions.items())
@@ -313,7 +270,9 @@ class ModelsScreen(WorkbenchScreen):
         self.app.in_background(lambda: problems(folder), done)
 
     def _mend(self, item: ArtifactRow) -> str:
-        return f"Remove the folder {item.kind}s/{item.id} and run its recipe again: all else stays."
+        from workbench.store.project import FOLDERS
+
+        return f"Remove the folder {FOLDERS[item.kind]}/{item.id} and run its recipe again: all else stays."
 
     def do_new(self, _: str = "") -> None:
         live = self.app.live

@@ -349,6 +349,20 @@ class RunsScreen(WorkbenchScreen):
 
     # ------------------------------------------------------------------ actions on the list
 
+    def why_not_show(self, argument: str = "") -> str | None:
+        return None if self._meant(argument) else f"There is no run {argument!r}."
+
+    def do_show(self, argument: str = "") -> None:
+        run = self._meant(argument)
+        assert run is not None
+        table = self.query_one(Table)
+        if not table.choose(run.id):
+            self.query_one("#filter", Input).value = ""
+            self.remove_class("-filtering")
+            table.set_rows(list(self.app.live.runs.values()) if self.app.live else [])
+            table.choose(run.id)
+        table.focus()
+
     def why_not_mark(self, _: str = "") -> str | None:
         if self.run is None:
             return "There is no run to mark."

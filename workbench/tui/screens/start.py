@@ -91,6 +91,14 @@ class StartScreen(WorkbenchScreen):
     def do_new(self, argument: str = "") -> None:
         self.app.do_new(argument)
 
+    def do_demo(self, argument: str = "") -> None:
+        if not argument:
+            self.app.ask_line("Make the demo in", self.do_demo, value="demo-project", hint="a new folder")
+            return
+        from workbench.tui.stages import start_demo
+
+        self.app.in_background(lambda: start_demo(Path(argument)), self.app.open_project)
+
     def do_browse(self, argument: str = "") -> None:
         self.app.do_open(argument)
 

@@ -67,6 +67,38 @@ class Header(Painted, Static):
         return text
 
 
+class Banner(Painted, Static):
+    """Below the header: why the project cannot be read, and what mends it."""
+
+    app: WorkbenchApp
+
+    DEFAULT_CSS = """
+    Banner { dock: top; height: auto; margin-top: 1; padding: 0 1; background: $error 20%; display: none; }
+    Banner.-shown { display: block; }
+    Banner:ansi { background: ansi_default; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def look_again(self) -> None:
+        """Show the present error, or nothing."""
+        error = self.app.live.error if self.app.live else None
+        self.set_class(error is not None, "-shown")
+        self.refresh(layout=True)
+
+    def render(self) -> Text:
+        error = self.app.live.error if self.app.live else None
+        if error is None:
+            return Text("")
+        text = self.assemble((f"{theme.symbol('failed', ascii=self.ascii)} ", "bad"), safe.line(error.what))
+        text.append_text(self.assemble(" ", (safe.line(error.remedy), "muted")))
+        if "repair" in error.remedy:
+            text.append_text(self.assemble(("  Here: ", "muted"), (":repair", "key")))
+        text.no_wrap = False
+        return text
+
+
 class Footer(Painted, Static):
     """The keys of what has the focus, as many as there is room for."""
 

@@ -41,7 +41,7 @@ class LogTail(Painted, ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         if self._path is not None and self._stays:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self.call_after_refresh(self.scroll_end, animate=False, immediate=True, x_axis=False)
 
     def follow(self, path: Path | None) -> None:
         """Another file, from its end."""

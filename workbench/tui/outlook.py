@@ -1,0 +1,196 @@
+"""What a recipe will take and make, in words, before it is started. No Textual here."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import Recipe, validate
+from workbench.recipes.corpus import TokenizerRecipe
+from workbench.recipes.estimate import Estimate, estimate
+from workbench.recipes.export import ExportRecipe
+from workbench.recipes.pretrain import PretrainRecipe
+from workbench.runs.plan import Step
+from workbench.tui import figures, safe
+from workbench.tui.live import ArtifactRow
+from workbench.tui.model_tree import BITS_A_WEIGHT
+
+Fact = tuple[str, str, str]  # what, value, style name
+
+COMPUTE_OPTIMAL = 20  # tokens a parameter (Hoffmann et al. 2022)
+TIGHT = 0.8  # of the free memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How fast a finished training was; `run` says which."""
+
+    flops_per_second: float
+    run: str
+
+
+def free_memory_bytes() -> int:
+    """What processes can still have of this machine's main memory."""
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def named(artifacts: Iterable[ArtifactRow], kind: str, reference: str) -> ArtifactRow | None:
+    """The artifact that a recipe means: a name is its newest version."""
+    of_kind = [item for item in artifacts if item.kind == kind]
+    newest = [item for item in of_kind if item.name == reference]
+    return max(newest, key=lambda item: item.version) if newest else next(
+        (item for item in of_kind if item.id == reference), None
+    )  # fmt: skip
+
+
+def expect(recipe: Recipe, artifacts: Sequence[ArtifactRow], free_bytes: int) -> list[Fact]:
+    """What is known of the resolved recipe's run beforehand."""
+    if isinstance(recipe, PretrainRecipe):
+        return _training(recipe, artifacts, free_bytes)
+    if isinstance(recipe, ExportRecipe):
+        return _export(recipe, artifacts)
+    if isinstance(recipe, TokenizerRecipe):
+        return _tokenizer(recipe, artifacts)
+    return []
+
+
+def measured_speed(artifacts: Sequence[ArtifactRow]) -> Speed | None:
+    """Of the newest finished pretraining of this project."""
+    for item in reversed(artifacts):
+        rate = item.report.get("tokens_per_second")
+        if item.stage != "pretrain" or not rate:
+            continue
+        vocabulary = _vocabulary(artifacts, item.inputs.get("tokenizer", ("", ""))[1])
+        try:
+            recipe = validate(PretrainRecipe, item.recipe)
+        except WorkbenchError:  # of another version of this program
+            continue
+        if vocabulary is not None:
+            return Speed(flops_per_second=estimate(recipe, vocabulary).flops_per_token * rate, run=item.run or item.id)
+    return None
+
+
+def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_bytes: int) -> list[Fact]:
+    vocabulary = _vocabulary(artifacts, recipe.tokenizer)
+    if vocabulary is None:
+        return [("parameters", "known once the tokenizer is made", "muted")]
+    found = estimate(recipe, vocabulary)
+    short = found.tokens_per_parameter < COMPUTE_OPTIMAL
+    a_parameter = f"{found.tokens_per_parameter:.3g} tokens"
+    if short:
+        a_parameter += f" ({COMPUTE_OPTIMAL} make the most of the compute)"
+    facts: list[Fact] = [
+        ("parameters", figures.count(found.parameters), "text"),
+        ("trains on", f"{figures.count(found.tokens)} tokens, {figures.count(found.tokens_per_step)} a step", "text"),
+        ("a parameter", a_parameter, "text"),
+    ]
+    if (passes := _passes(recipe, artifacts, found)) is not None:
+        facts.append(("the corpus", f"is read {passes:.3g} times", "text"))
+    return [
+        *facts,
+        ("compute", f"{found.flops:.2g} FLOPs", "text"),
+        _memory(found.memory_bytes, free_bytes),
+        ("time", _time(found, measured_speed(artifacts)), "text"),
+    ]
+
+
+def _vocabulary(artifacts: Sequence[ArtifactRow], tokenizer: str) -> int | None:
+    made = named(artifacts, "tokenizer", tokenizer)
+    size = made.report.get("vocab_size") if made else None
+    return size if isinstance(size, int) else None
+
+
+def _passes(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], found: Estimate) -> float | None:
+    """How often the corpus's tokens are gone through; None before they were counted."""
+    corpus, tokenizer = named(artifacts, "corpus", recipe.corpus), named(artifacts, "tokenizer", recipe.tokenizer)
+    for item in reversed(artifacts):
+        if item.kind == "shards" and corpus and tokenizer:
+            same = item.inputs.get("corpus"), item.inputs.get("tokenizer")
+            if same == (("corpus", corpus.id), ("tokenizer", tokenizer.id)) and item.report.get("tokens"):
+                return found.tokens / (item.report["tokens"] * (1 - recipe.data.validation_fraction))
+    return None
+
+
+def _memory(needed: int, free: int) -> Fact:
+    size = f"{figures.size(needed)} of {figures.size(free)} free"
+    if shutil.which("nvidia-smi"):
+        return "memory", f"{figures.size(needed)}; what the GPU has is looked at when it starts", "text"
+    if needed > free:
+        return "memory", f"{size}: too much; lower the size, max_length or per_device_batch_size", "bad"
+    if needed > TIGHT * free:
+        return "memory", f"{size}: tight", "warn"
+    return "memory", f"{size}: it fits", "good"
+
+
+def _time(found: Estimate, speed: Speed | None) -> str:
+    if speed is None:
+        return "measured when it starts"
+    return f"about {figures.duration(found.flops / speed.flops_per_second)}, at the speed of {safe.line(speed.run)}"
+
+
+def _export(recipe: ExportRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact]:
+    model = named(artifacts, "model", recipe.model)
+    if model is None:
+        return []
+    parameters = model.report.get("parameters")
+    facts: list[Fact] = [("the model", figures.size(model.bytes), "text")]
+    if isinstance(parameters, int):
+        facts.insert(0, ("parameters", figures.count(parameters), "text"))
+        file_bytes = parameters * BITS_A_WEIGHT[recipe.quantization] / 8
+        facts.append(("the export", f"about {figures.size(file_bytes)} as {recipe.quantization}", "text"))
+    return facts
+
+
+def _tokenizer(recipe: TokenizerRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact]:
+    corpus = named(artifacts, "corpus", recipe.corpus)
+    size = corpus.report.get("bytes") if corpus else None
+    if not isinstance(size, int):
+        return []
+    learnt = min(size, recipe.sample_mib << 20)
+    share = "all of it" if learnt == size else f"{figures.size(learnt)} of it"
+    return [("the corpus", figures.size(size), "text"), ("learns from", share, "text")]
+
+
+def sources(recipe_sources: Sequence[str]) -> list[Fact]:
+    """What an import of these sources would read. Walks folders: not for the screen's thread.
+
+    Raises `WorkbenchError` for a source that does not exist or holds nothing to read.
+    """
+    from workbench.corpus.sources import expand
+
+    found = expand(recipe_sources)
+    kinds = Counter(file.kind for file in found.files)
+    facts: list[Fact] = [
+        ("files", f"{len(found.files):,}: " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()), "text"),
+        ("on disk", figures.size(sum(file.size for file in found.files)), "text"),
+    ]
+    if found.unreadable:
+        name, why = found.unreadable[0]
+        more = f" and {len(found.unreadable) - 1:,} more" if len(found.unreadable) > 1 else ""
+        facts.append(("unreadable", safe.line(f"{name} ({why}){more}"), "warn"))
+    return facts
+
+
+def steps_in_words(steps: Sequence[Step], artifacts: Sequence[ArtifactRow]) -> list[tuple[str, str, str]]:
+    """(what is made, what happens, style name) of each step of a plan."""
+    taken: Mapping[tuple[str, str], int] = Counter((item.kind, item.name) for item in artifacts)
+    lines = []
+    for step in steps:
+        what = f"{step.kind} {safe.line(step.name)}"
+        match step.action:
+            case "made":
+                same = "" if step.artifact is None or step.artifact.id == step.name else f" as {step.artifact.id}"
+                lines.append((what, f"made already{safe.line(same)}", "good"))
+            case "active":
+                lines.append((what, f"is being made by {step.run}", "busy"))
+            case "resume":
+                lines.append((what, f"{step.run} goes on from its last checkpoint", "busy"))
+            case _:
+                version = taken.get((step.kind, step.name), 0)
+                lines.append((what, f"starts; becomes version {version + 1}" if version else "starts", "text"))
+    return lines
