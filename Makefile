@@ -37,7 +37,7 @@ dev: $(VENV)/.dev
 # llama.cpp is compiled beside the training, at the lowest priority. The export waits for $(VENV)/gguf-build.pid.
 demo: $(VENV)/.core
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("llama_cpp") and u.find_spec("gguf")))' || { \
-	  nohup nice -n 19 $(BIN)/python -m pip install --disable-pip-version-check --editable '.[gguf]' \
+	  nohup sh -c 'nice -n 19 $(BIN)/python -m pip install --disable-pip-version-check --editable ".[gguf]"; rm -f $(VENV)/gguf-build.pid' \
 	    > $(VENV)/gguf-build.log 2>&1 & echo $$! > $(VENV)/gguf-build.pid; }
 	@$(BIN)/workbench demo demo-project
 

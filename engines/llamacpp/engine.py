@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engines.llamacpp import libraries
-from workbench.contract import Capabilities, Job, LanguageModel, Reporter
+from engines.llamacpp import build, libraries
+from workbench.contract import Capabilities, Job, LanguageModel, Reporter, Stopped
 from workbench.errors import WorkbenchError
 
 
@@ -17,13 +17,10 @@ class LlamaCppEngine:
     name = "llamacpp"
 
     def capabilities(self) -> Capabilities:
-        missing = libraries.missing()
-        if missing:
+        if libraries.missing():
+            reason, _ = build.why_missing()
             return Capabilities(
-                available=False,
-                versions=libraries.versions(),
-                reason=f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
-                install=libraries.INSTALL,
+                available=False, versions=libraries.versions(), reason=reason, install=libraries.INSTALL
             )
         return Capabilities(
             available=True,
@@ -39,6 +36,9 @@ class LlamaCppEngine:
     def run(self, job: Job, reporter: Reporter) -> None:
         if job.stage != "export":
             raise WorkbenchError(f"The llamacpp engine cannot run the stage {job.stage!r}.", "It runs: export.")
+        if not build.wait_for_build(reporter):
+            reporter.emit(Stopped())
+            return
         from engines.llamacpp.export import export
 
         export(job, reporter)
@@ -49,6 +49,8 @@ class LlamaCppEngine:
         Options: `context_length` (tokens; the model's own, at most 8,192, if not given) and `threads`.
         Raises `WorkbenchError` if llama.cpp is missing or the file cannot be read.
         """
+        if libraries.missing():
+            raise WorkbenchError(*build.why_missing())
         from engines.llamacpp.language_model import LlamaCppModel
 
         return LlamaCppModel(model, **options)
