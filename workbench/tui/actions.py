@@ -175,6 +175,7 @@ KEY_NAMES = {
     "escape": "Esc", "enter": "Enter", "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "PgUp",
     "pagedown": "PgDn", "home": "Home", "end": "End", "tab": "Tab",
 }  # fmt: skip
+WRITTEN_KEYS = ("slash", "full_stop", "colon", "question_mark", "plus", "space")
 PLAIN_KEY_NAMES = {"up": "Up", "down": "Down", "left": "Left", "right": "Right"}
 
 
@@ -182,6 +183,11 @@ def shown_key(action: Action, *, ascii: bool = False) -> str:
     """The key as it is printed on keyboards; "" for an action without one."""
     names = KEY_NAMES | (PLAIN_KEY_NAMES if ascii else {})
     return " ".join(names.get(key, key) for key in action.key.split(",") if key)
+
+
+def types_a_character(action: Action) -> bool:
+    """Whether its key writes into a line that has the focus, instead of doing it."""
+    return any(len(key) == 1 or key in WRITTEN_KEYS for key in action.key.split(","))
 
 
 def of(place: str) -> list[Action]:

@@ -149,9 +149,8 @@ def _by_key(error: ValidationError, kind: type[Section]) -> dict[str, WorkbenchE
 
 
 def _single(error: ValidationError, item: Any) -> ValidationError:
-    return ValidationError.from_exception_data(
-        error.title, [{key: item[key] for key in ("type", "loc", "input", "ctx") if key in item}]  # type: ignore[misc]
-    )
+    kept: Any = {key: item[key] for key in ("type", "loc", "input", "ctx") if key in item}
+    return ValidationError.from_exception_data(error.title, [kept])
 
 
 def shown_value(value: Any) -> str:

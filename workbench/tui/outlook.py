@@ -18,10 +18,18 @@ from workbench.tui import figures, safe
 from workbench.tui.live import ArtifactRow
 from workbench.tui.model_tree import BITS_A_WEIGHT
 
-Fact = tuple[str, str, str]  # what, value, style name
-
 COMPUTE_OPTIMAL = 20  # tokens a parameter (Hoffmann et al. 2022)
 TIGHT = 0.8  # of the free memory
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """`more` is what there is room for on wide screens only; `style` the name of a component class of `Painted`."""
+
+    what: str
+    value: str
+    more: str = ""
+    style: str = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,24 +86,21 @@ def measured_speed(artifacts: Sequence[ArtifactRow]) -> Speed | None:
 def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_bytes: int) -> list[Fact]:
     vocabulary = _vocabulary(artifacts, recipe.tokenizer)
     if vocabulary is None:
-        return [("parameters", "known once the tokenizer is made", "muted")]
+        return [Fact("parameters", "known once the tokenizer is made", style="muted")]
     found = estimate(recipe, vocabulary)
-    short = found.tokens_per_parameter < COMPUTE_OPTIMAL
-    a_parameter = f"{found.tokens_per_parameter:.3g} tokens"
-    if short:
-        a_parameter += f" ({COMPUTE_OPTIMAL} make the most of the compute)"
-    facts: list[Fact] = [
-        ("parameters", figures.count(found.parameters), "text"),
-        ("trains on", f"{figures.count(found.tokens)} tokens, {figures.count(found.tokens_per_step)} a step", "text"),
-        ("a parameter", a_parameter, "text"),
+    optimum = f"({COMPUTE_OPTIMAL} make the most of the compute)"
+    facts = [
+        Fact("parameters", figures.count(found.parameters)),
+        Fact("trains on", f"{figures.count(found.tokens)} tokens", f"({figures.count(found.tokens_per_step)} a step)"),
+        Fact("tok/param", f"{found.tokens_per_parameter:.3g}", optimum),
     ]
     if (passes := _passes(recipe, artifacts, found)) is not None:
-        facts.append(("the corpus", f"is read {passes:.3g} times", "text"))
+        facts.append(Fact("epochs", f"{passes:.3g}", "(times through the corpus)"))
     return [
         *facts,
-        ("compute", f"{found.flops:.2g} FLOPs", "text"),
+        Fact("compute", f"{found.flops:.2g} FLOPs"),
         _memory(found.memory_bytes, free_bytes),
-        ("time", _time(found, measured_speed(artifacts)), "text"),
+        _time(found, measured_speed(artifacts)),
     ]
 
 
@@ -117,20 +122,21 @@ def _passes(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], found: Est
 
 
 def _memory(needed: int, free: int) -> Fact:
-    size = f"{figures.size(needed)} of {figures.size(free)} free"
     if shutil.which("nvidia-smi"):
-        return "memory", f"{figures.size(needed)}; what the GPU has is looked at when it starts", "text"
+        return Fact("memory", figures.size(needed), "(what the GPU has is looked at when it starts)")
+    of = f"({figures.size(free)} are free)"
     if needed > free:
-        return "memory", f"{size}: too much; lower the size, max_length or per_device_batch_size", "bad"
+        return Fact("memory", f"{figures.size(needed)}: too much", of, "bad")
     if needed > TIGHT * free:
-        return "memory", f"{size}: tight", "warn"
-    return "memory", f"{size}: it fits", "good"
+        return Fact("memory", f"{figures.size(needed)}: tight", of, "warn")
+    return Fact("memory", f"{figures.size(needed)}: fits", of, "good")
 
 
-def _time(found: Estimate, speed: Speed | None) -> str:
+def _time(found: Estimate, speed: Speed | None) -> Fact:
     if speed is None:
-        return "measured when it starts"
-    return f"about {figures.duration(found.flops / speed.flops_per_second)}, at the speed of {safe.line(speed.run)}"
+        return Fact("time", "measured at its start")
+    seconds = found.flops / speed.flops_per_second
+    return Fact("time", f"about {figures.duration(seconds)}", f"(at the speed of {safe.line(speed.run)})")
 
 
 def _export(recipe: ExportRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact]:
@@ -138,12 +144,14 @@ def _export(recipe: ExportRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact
     if model is None:
         return []
     parameters = model.report.get("parameters")
-    facts: list[Fact] = [("the model", figures.size(model.bytes), "text")]
-    if isinstance(parameters, int):
-        facts.insert(0, ("parameters", figures.count(parameters), "text"))
-        file_bytes = parameters * BITS_A_WEIGHT[recipe.quantization] / 8
-        facts.append(("the export", f"about {figures.size(file_bytes)} as {recipe.quantization}", "text"))
-    return facts
+    if not isinstance(parameters, int):
+        return [Fact("the model", figures.size(model.bytes))]
+    file_bytes = parameters * BITS_A_WEIGHT[recipe.quantization] / 8
+    return [
+        Fact("parameters", figures.count(parameters)),
+        Fact("the model", figures.size(model.bytes)),
+        Fact("the export", f"about {figures.size(file_bytes)}"),
+    ]
 
 
 def _tokenizer(recipe: TokenizerRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact]:
@@ -153,7 +161,7 @@ def _tokenizer(recipe: TokenizerRecipe, artifacts: Sequence[ArtifactRow]) -> lis
         return []
     learnt = min(size, recipe.sample_mib << 20)
     share = "all of it" if learnt == size else f"{figures.size(learnt)} of it"
-    return [("the corpus", figures.size(size), "text"), ("learns from", share, "text")]
+    return [Fact("the corpus", figures.size(size)), Fact("learns from", share)]
 
 
 def sources(recipe_sources: Sequence[str]) -> list[Fact]:
@@ -165,14 +173,18 @@ def sources(recipe_sources: Sequence[str]) -> list[Fact]:
 
     found = expand(recipe_sources)
     kinds = Counter(file.kind for file in found.files)
-    facts: list[Fact] = [
-        ("files", f"{len(found.files):,}: " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items()), "text"),
-        ("on disk", figures.size(sum(file.size for file in found.files)), "text"),
+    facts = [
+        Fact(
+            "files",
+            f"{len(found.files):,}",
+            "(" + ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) + ")",
+        ),
+        Fact("on disk", figures.size(sum(file.size for file in found.files))),
     ]
     if found.unreadable:
         name, why = found.unreadable[0]
         more = f" and {len(found.unreadable) - 1:,} more" if len(found.unreadable) > 1 else ""
-        facts.append(("unreadable", safe.line(f"{name} ({why}){more}"), "warn"))
+        facts.append(Fact("unreadable", safe.line(f"{name} ({why}){more}"), style="warn"))
     return facts
 
 
@@ -192,5 +204,5 @@ def steps_in_words(steps: Sequence[Step], artifacts: Sequence[ArtifactRow]) -> l
                 lines.append((what, f"{step.run} goes on from its last checkpoint", "busy"))
             case _:
                 version = taken.get((step.kind, step.name), 0)
-                lines.append((what, f"starts; becomes version {version + 1}" if version else "starts", "text"))
+                lines.append((what, f"starts, as version {version + 1}" if version else "starts", "text"))
     return lines

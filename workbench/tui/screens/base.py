@@ -27,10 +27,18 @@ class WorkbenchScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall"), (44, "-very-tall")]
 
     def compose(self) -> ComposeResult:
-        yield Header(actions.title_of(self.PLACE))
+        # Before the first layout: learning the size only from it would style everything twice.
+        width, height = self.app.size
+        self.add_class(*self._get_breakpoint_classes(width, self.HORIZONTAL_BREAKPOINTS))
+        self.add_class(*self._get_breakpoint_classes(height, self.VERTICAL_BREAKPOINTS))
+        yield Header(self.heading())
         yield Banner()
         yield from self.body()
         yield Footer()
+
+    def heading(self) -> str:
+        """What stands in the header."""
+        return actions.title_of(self.PLACE)
 
     def body(self) -> ComposeResult:
         """The widgets between header and footer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.widgets import Static
+from textual.widgets import Input, Static, TextArea
 
 from workbench.tui import actions, figures, safe, theme
 from workbench.tui.widgets.painted import Painted
@@ -115,9 +115,11 @@ class Footer(Painted, Static):
         width = self.content_size.width or self.app.size.width - 2
         here: list[Text] = []
         always: list[Text] = []
+        typing = isinstance(self.screen.focused, (Input, TextArea))
         for place, owner in actions.places_of(self.screen.focused or self.screen):
             for action in actions.of(place):
-                if action.key and action.footer and actions.reason(owner, action) is None:
+                typed = typing and actions.types_a_character(action)
+                if action.key and action.footer and not typed and actions.reason(owner, action) is None:
                     key = actions.shown_key(action, ascii=self.ascii).split(" ")[0]
                     hint = self.assemble((key, "key"), " ", (action.title, "muted"))
                     (always if place == "everywhere" else here).append(hint)

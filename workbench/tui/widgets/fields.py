@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.message import Message
@@ -18,23 +19,25 @@ if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
 
-class Field(Widget):
+class FieldChanged(Message):
+    """A field holds another text."""
+
+    def __init__(self, field: Field, text: str):
+        super().__init__()
+        self.field, self.text = field, text
+
+
+class Field:
     """What all have in common: the arrows lead to the next and the previous one."""
 
     PLACE: ClassVar[str] = "field"
-    app: WorkbenchApp
-
-    class Changed(Message):
-        """The field holds another text."""
-
-        def __init__(self, field: Field, text: str):
-            super().__init__()
-            self.field, self.text = field, text
 
     def do_next(self, _: str = "") -> None:
+        assert isinstance(self, Widget)
         self.screen.focus_next()
 
     def do_previous(self, _: str = "") -> None:
+        assert isinstance(self, Widget)
         self.screen.focus_previous()
 
 
@@ -49,7 +52,7 @@ class LineField(Field, Input):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self.post_message(self.Changed(self, event.value))
+        self.post_message(FieldChanged(self, event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -77,7 +80,7 @@ class LinesField(Field, TextArea):
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         event.stop()
-        self.post_message(self.Changed(self, self.text))
+        self.post_message(FieldChanged(self, self.text))
 
     def action_cursor_down(self, select: bool = False) -> None:
         if self.cursor_at_last_line:
@@ -95,6 +98,7 @@ class LinesField(Field, TextArea):
 class Pick(Field, Painted, Static, can_focus=True):
     """One of several values: the arrows to the sides change it, Enter shows all with what is known of them."""
 
+    app: WorkbenchApp
     BINDINGS = [
         *actions.bindings("field"),
         ("left", "step(-1)", "Previous value"),
@@ -135,7 +139,7 @@ class Pick(Field, Painted, Static, can_focus=True):
         if value != self.value:
             self.value = value
             self.refresh()
-            self.post_message(self.Changed(self, value))
+            self.post_message(FieldChanged(self, value))
 
     def action_step(self, by: int) -> None:
         values = [value for value, _ in self.options]
@@ -157,7 +161,7 @@ class Pick(Field, Painted, Static, can_focus=True):
 class Fold(Field, Painted, Static, can_focus=True):
     """The heading of a group of fields; Enter shows and hides them."""
 
-    BINDINGS = [*actions.bindings("field"), ("enter,space,right,left", "toggle", "Show or hide")]
+    BINDINGS = [*actions.bindings("field"), ("enter,space,right,left", "unfold", "Show or hide")]
     DEFAULT_CSS = """
     Fold { height: 1; }
     Fold:focus { background: $cursor; }
@@ -194,10 +198,38 @@ class Fold(Field, Painted, Static, can_focus=True):
             self.count, self.wrong = count, wrong
             self.refresh()
 
-    def action_toggle(self) -> None:
+    def action_unfold(self) -> None:
         self.open = not self.open
         self.refresh()
         self.post_message(self.Toggled(self))
 
     def on_click(self, event: events.Click) -> None:
-        self.action_toggle()
+        self.action_unfold()
+
+
+class StartButton(Field, Painted, Static, can_focus=True):
+    """What Enter starts, and beside it what stands in the way."""
+
+    app: WorkbenchApp
+    BINDINGS = [*actions.bindings("field"), ("enter,space", "app.perform('form.start')", "Start")]
+    DEFAULT_CSS = "StartButton { height: auto; min-height: 1; margin: 1 0; }"
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self.sentence, self.style_name = "", "muted"
+
+    def say(self, sentence: str, style: str) -> None:
+        """Why it can or cannot be started."""
+        if (sentence, style) != (self.sentence, self.style_name):
+            self.sentence, self.style_name = sentence, style
+            self.refresh(layout=True)
+
+    def render(self) -> Text:
+        text = self.assemble(("[ Start ]", "key"), "  ", (safe.line(self.sentence), self.style_name))
+        if self.has_focus:
+            text.stylize(Style(reverse=True), 0, len("[ Start ]"))
+        text.no_wrap = False
+        return text
+
+    def on_click(self, event: events.Click) -> None:
+        self.app.perform(actions.BY_ACTION["form.start"])

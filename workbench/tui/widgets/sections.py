@@ -36,13 +36,14 @@ class Sections(Painted, Static):
             self.parts.append(Text())
         self._line(*parts)
 
-    def pairs(self, facts: Iterable[tuple[str, str]], *, names: int = NAMES) -> None:
-        """(what, value) in two columns."""
+    def pairs(self, facts: Iterable[tuple[str, str] | tuple[str, str, str]], *, names: int = NAMES) -> None:
+        """(what, value) or (what, value, style name) in two columns."""
         grid = Grid.grid(padding=(0, 1, 0, 0))
         grid.add_column(width=names, no_wrap=True)
         grid.add_column(overflow="fold")
-        for name, value in facts:
-            grid.add_row(Text(safe.line(name), self.paint("muted")), Text(safe.line(value), self.paint("text")))
+        for name, value, *style in facts:
+            painted = self.paint(style[0] if style else "text")
+            grid.add_row(Text(safe.line(name), self.paint("muted")), Text(safe.line(value), painted))
         self.parts.append(grid)
 
     def sentence(self, text: str, style: str = "muted") -> None:
@@ -52,6 +53,11 @@ class Sections(Painted, Static):
         """(depth, name, what is worth knowing of it), each below what it hangs on."""
         for depth, name, gist in rows:
             self._line("  " * depth, (safe.line(name), "text"), "  ", (safe.line(gist), "muted"))
+
+    def lines(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        """(what, what about it, style name of that), a line each."""
+        for what, about, style in rows:
+            self._line((safe.line(what), "text"), "  ", (safe.line(about), style))
 
     def _line(self, *parts: str | tuple[str, str]) -> None:
         line = self.assemble(*parts)

@@ -1,0 +1,387 @@
+"""A form made of a recipe class: its fields, what is wrong with them, and what the run will take and make."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+from textual.app import ComposeResult
+from textual.containers import Container, Horizontal, Vertical, VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Static
+
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import Recipe
+from workbench.recipes.corpus import ImportRecipe
+from workbench.recipes.fields import RecipeField
+from workbench.recipes.pretrain import SIZES
+from workbench.runs.plan import Step, plan
+from workbench.store.catalog import open_catalog
+from workbench.store.project import Project
+from workbench.tui import actions, model_tree, outlook, safe
+from workbench.tui.draft import Checked, Draft, Group, shown_value
+from workbench.tui.live import Changes
+from workbench.tui.outlook import Fact
+from workbench.tui.screens.base import WorkbenchScreen
+from workbench.tui.screens.dialogs import Words
+from workbench.tui.widgets.facts import Facts
+from workbench.tui.widgets.fields import Field, FieldChanged, Fold, LineField, LinesField, Pick, StartButton
+from workbench.tui.widgets.sections import Sections
+
+Control = LineField | LinesField | Pick
+PAUSE = 0.25  # seconds without a key before the plan is made: it asks the catalog and, of an import, the disk
+
+
+class Row(Vertical):
+    """A field with its name, its unit and, below, what is wrong with it."""
+
+    DEFAULT_CSS = """
+    Row { height: auto; }
+    Row > Horizontal { height: auto; }
+    Row .name { width: 30; color: $foreground; }
+    .group Row .name { width: 28; }
+    Row .unit { width: 12; padding: 0 1; color: $muted; }
+    Row .control { width: 1fr; max-width: 60; }
+    Row .wrong { display: none; color: $error; padding: 0 0 0 30; }
+    .group Row .wrong { padding: 0 0 0 28; }
+    Row.-wrong .wrong { display: block; }
+    """
+
+    def __init__(self, field: RecipeField, control: Control):
+        super().__init__()
+        self.field, self.control = field, control
+        control.add_class("control")
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Static(self.field.name, classes="name", markup=False)
+            yield self.control
+            yield Static(self.field.unit, classes="unit", markup=False)
+        yield Static("", classes="wrong", markup=False)
+
+    def say_wrong(self, error: WorkbenchError | None) -> None:
+        self.set_class(error is not None, "-wrong")
+        if error is not None:
+            self.query_one(".wrong", Static).update(safe.line(error))
+
+
+class FormScreen(WorkbenchScreen):
+    """Wide: fields on the left, the outlook and the field's help on the right. Narrow: these below the fields."""
+
+    PLACE = "form"
+    BINDINGS = actions.bindings("form")
+    DEFAULT_CSS = """
+    FormScreen #form { height: 1fr; }
+    FormScreen #fields { height: 1fr; scrollbar-size-vertical: 1; }
+    FormScreen .group { height: auto; display: none; padding: 0 0 0 2; margin-bottom: 1; }
+    FormScreen .group.-open { display: block; }
+    FormScreen #side { height: auto; }
+    FormScreen #outlook { height: auto; }
+    FormScreen #about { height: 2; padding: 0 2; }
+    FormScreen #about Words { margin: 0; }
+    FormScreen Sections { display: none; }
+    FormScreen.-wide #form, FormScreen.-very-wide #form { layout: horizontal; }
+    FormScreen.-wide #side, FormScreen.-very-wide #side { width: 42%; height: 100%; }
+    FormScreen.-very-wide #side { width: 36%; }
+    FormScreen.-wide #about, FormScreen.-very-wide #about { height: auto; padding: 1 2; }
+    FormScreen.-wide Sections, FormScreen.-very-wide Sections { display: block; }
+    FormScreen.-wide Facts, FormScreen.-very-wide Facts { display: none; }
+    """
+
+    def __init__(self, stage: str, values: Mapping[str, str] | None = None):
+        super().__init__()
+        self.draft = Draft(stage, values)
+        self.checked = Checked()
+        self.steps: list[tuple[str, str, str]] = []
+        self.source_facts: list[Fact] = []
+        self.plan_problem: WorkbenchError | None = None
+        self.starting = False
+        self._before: dict[str, str] = {}  # the texts that stood in it before anything was typed
+
+    def heading(self) -> str:
+        return actions.BY_ACTION[f"everywhere.{self.draft.stage}"].title
+
+    def body(self) -> ComposeResult:
+        with Container(id="form"):
+            with VerticalScroll(id="fields", classes="pane", can_focus=False) as pane:
+                pane.border_title = "Recipe"
+                for item in self.draft.first():
+                    yield Row(item, self._control(item))
+                yield StartButton()
+                for place, group in enumerate(self.draft.groups()):
+                    yield Fold(group.title, group.help, id=f"fold-{place}")
+                    yield Vertical(id=f"group-{place}", classes="group")
+            with Vertical(id="side"):
+                with Vertical(id="outlook", classes="pane") as pane:
+                    pane.border_title = "Outlook"
+                    yield Facts()
+                    yield Sections()
+                with Vertical(id="about"):
+                    yield Words()
+
+    # ------------------------------------------------------------------ fields
+
+    def _control(self, item: RecipeField) -> Control:
+        text = self.draft.texts.get(item.path, "")
+        if item.artifact or item.choices or item.type is bool:
+            return Pick(item.name, self._options(item), text or shown_value(item.default))
+        if item.many:
+            hint = "paths: files, folders or globs; one a line" if item.name == "sources" else "one a line"
+            return LinesField(text, placeholder=hint)
+        return LineField(text)
+
+    def _options(self, item: RecipeField) -> list[tuple[str, str]]:
+        """(value, what is known of it) of a field that is a choice."""
+        if item.path == "model.size":
+            return [
+                (name, f"{shape.num_hidden_layers} layers of width {shape.hidden_size}")
+                for name, shape in SIZES.items()
+            ]
+        if not item.artifact:
+            return [(value, "") for value in item.choices or ("true", "false")]
+        live = self.app.live
+        if live is None:
+            return []
+        found = {made.name: model_tree.gist(made) for made in live.artifacts if made.kind == item.artifact}
+        newest_first = dict(reversed(found.items()))
+        for run in live.active():
+            if run.produces == item.artifact:
+                newest_first.setdefault(run.name, f"being made by {run.id}")
+        return list(newest_first.items())
+
+    def _choose_artifacts(self) -> None:
+        """An artifact for every field that names one: the newest, and a tokenizer of the chosen corpus."""
+        live = self.app.live
+        for item in self.draft.fields.values():
+            if not item.artifact or self.draft.texts.get(item.path):
+                continue
+            options = [value for value, _ in self._options(item)]
+            if item.artifact == "tokenizer" and live is not None:
+                corpus = outlook.named(live.artifacts, "corpus", self.draft.texts.get("corpus", ""))
+                fitting = [
+                    made.name
+                    for made in reversed(live.artifacts)
+                    if corpus and made.kind == "tokenizer" and made.inputs.get("corpus") == ("corpus", corpus.id)
+                ]
+                options = [*fitting, *options]
+            if options:
+                self.draft.texts[item.path] = options[0]
+
+    def rows(self) -> Iterator[Row]:
+        yield from self.query(Row)
+
+    # ------------------------------------------------------------------ what is shown
+
+    def on_mount(self) -> None:
+        self._choose_artifacts()
+        self._before = dict(self.draft.texts)
+        for row in self.rows():
+            if isinstance(row.control, Pick):
+                row.control.set_options(self._options(row.field), self._shown(row.field))
+        self._bring_up_to_date()
+        next(self.rows()).control.focus()
+
+    def show(self, changes: Changes) -> None:
+        if changes.artifacts or changes.runs:
+            for row in self.rows():
+                if row.field.artifact and isinstance(row.control, Pick):
+                    row.control.set_options(self._options(row.field))
+            if changes.artifacts:
+                self._bring_up_to_date()
+
+    def on_field_changed(self, event: FieldChanged) -> None:
+        assert isinstance(event.field, Widget)
+        row, text = event.field.query_ancestor(Row), event.text
+        if isinstance(event.field, Pick) and not row.field.artifact and text == shown_value(row.field.default):
+            text = ""
+        if self.draft.texts.get(row.field.path, "") == text:
+            return
+        self.draft.texts[row.field.path] = text
+        self._bring_up_to_date()
+
+    def _shown(self, item: RecipeField) -> str:
+        return self.draft.texts.get(item.path) or shown_value(item.default)
+
+    def _bring_up_to_date(self) -> None:
+        """Check the draft, and show what follows from it."""
+        self.checked = self.draft.check()
+        for row in self.rows():
+            error = self.checked.errors.get(row.field.path)
+            typed = row.field.path in self.draft.texts
+            row.say_wrong(error if typed else None)
+            if isinstance(row.control, LineField):
+                row.control.placeholder = shown_value(self.checked.derived.get(row.field.path))
+        groups = self.draft.groups()
+        for place, group in enumerate(groups):
+            wrong = any(item.path in self.checked.errors for item in group.fields)
+            self.query_one(f"#fold-{place}", Fold).say(self.draft.set_in(group), wrong=wrong)
+        self.plan_problem = None
+        self._say_status()
+        self._show_outlook()
+        self.run_worker(self._look_ahead(), group="plan", exclusive=True, exit_on_error=True)
+
+    def _say_status(self) -> None:
+        button = self.query_one(StartButton)
+        wrong = self.checked.first_error or self.plan_problem
+        if self.starting:
+            button.say("It is being started ...", "busy")
+        elif shown := [path for path in self.checked.errors if path in self.draft.texts]:
+            names = ", ".join(path.rpartition(".")[2] for path in shown)
+            button.say(f"To mend first: {names}.", "warn")  # what is wrong stands beside each
+        elif wrong is not None:
+            button.say(str(wrong), "warn")
+        elif self.steps and all(happens.startswith("made already") for _, happens, _ in self.steps):
+            button.say("There is nothing to do: it is made already.", "good")
+        else:
+            button.say("", "muted")
+
+    def _show_outlook(self) -> None:
+        live, recipe = self.app.live, self.checked.recipe
+        facts = list(self.source_facts) if isinstance(recipe, ImportRecipe) else []
+        if recipe is not None and live is not None:
+            facts += outlook.expect(recipe, live.artifacts, outlook.free_memory_bytes())
+        narrow, wide = self.query_one(Facts), self.query_one(Sections)
+        summary = "; ".join(f"{what} {happens}" for what, happens, _ in self.steps)
+        heading = narrow.assemble((summary or "What it will take is shown once the recipe is whole.", "muted"))
+        narrow.state(heading, (), [(fact.what, fact.value) for fact in facts])
+        wide.begin()
+        if facts:
+            wide.pairs((fact.what, f"{fact.value} {fact.more}".strip(), fact.style) for fact in facts)
+        if self.steps:
+            wide.heading(("What happens", "strong"))
+            wide.lines(self.steps)
+        if not facts and not self.steps:
+            wide.sentence("What it will take is shown once the recipe is whole.")
+        wide.end()
+
+    async def _look_ahead(self) -> None:
+        """Plan what would run, once nothing was typed for a moment."""
+        recipe, project, live = self.checked.recipe, self.app.project, self.app.live
+        if recipe is None or project is None or live is None:
+            self.steps, self.source_facts = [], []
+            self._show_outlook()
+            return
+        await asyncio.sleep(PAUSE)
+        try:
+            if isinstance(recipe, ImportRecipe):
+                # Its plan hashes every source: that waits for the start.
+                self.source_facts = await asyncio.to_thread(outlook.sources, recipe.sources)
+                self.steps = []
+            else:
+                steps = await asyncio.to_thread(_plan, project, recipe)
+                self.steps = outlook.steps_in_words(steps, live.artifacts)
+        except WorkbenchError as problem:
+            self.plan_problem, self.steps, self.source_facts = problem, [], []
+        self._say_status()
+        self._show_outlook()
+
+    def on_descendant_focus(self) -> None:
+        self._say_about(self.focused)
+
+    def _say_about(self, focused: Widget | None) -> None:
+        words = self.query_one("#about Words", Words)
+        if isinstance(focused, Fold):
+            words.say((focused.help, "muted"))
+            return
+        row = (
+            focused.query_ancestor(Row) if isinstance(focused, Field) and not isinstance(focused, StartButton) else None
+        )
+        if row is None:
+            words.say(("Enter starts it. It goes on by itself, also when this program is closed.", "muted"))
+            return
+        item = focused.query_ancestor(Row).field
+        default = shown_value(item.default).strip() if not item.artifact else ""
+        more = [f"default {default}" if default and not item.many else "", _bounds(item), item.path, item.flag]
+        space = "  " if self.has_class("-narrow") else "\n"
+        words.say((item.description, "text"), (space + " · ".join(filter(None, more)), "muted"))
+
+    async def on_fold_toggled(self, event: Fold.Toggled) -> None:
+        await self._unfold(event.fold)
+
+    async def _unfold(self, fold: Fold) -> None:
+        """Show or hide a group; its fields are made when it is first opened."""
+        place = int((fold.id or "").removeprefix("fold-"))
+        group: Group = self.draft.groups()[place]
+        holder = self.query_one(f"#group-{place}", Vertical)
+        holder.set_class(fold.open, "-open")
+        if fold.open and not holder.children:
+            await holder.mount_all([Row(item, self._control(item)) for item in group.fields])
+            self._bring_up_to_date()
+        if fold.open:
+            holder.scroll_visible(animate=False)
+            fold.scroll_visible(animate=False)
+
+    # ------------------------------------------------------------------ actions
+
+    def why_not_start(self, _: str = "") -> str | None:
+        if self.starting:
+            return "It is being started already."
+        if self.app.project is None or not self.app.project.writable():
+            return "The project is read-only."
+        return None
+
+    def do_start(self, _: str = "") -> None:
+        wrong = self.checked.first_error
+        if self.checked.recipe is None:
+            for row in self.rows():
+                if row.field.path in self.checked.errors:
+                    row.say_wrong(self.checked.errors[row.field.path])
+                    row.control.focus()
+                    break
+            self.app.tell(str(wrong) if wrong else "The recipe is not whole yet.", severity="warning")
+            return
+        self.starting = True
+        self._say_status()
+        self.app.run_worker(self._start(self.checked.recipe), exit_on_error=True)
+
+    async def _start(self, recipe: Recipe) -> None:
+        from workbench.tui.stages import submit
+
+        project = self.app.project
+        assert project is not None
+        try:
+            started = await asyncio.to_thread(submit, project, recipe)
+        except WorkbenchError as error:
+            self.app.show_error(error)
+            return
+        finally:
+            self.starting = False
+            self._say_status()
+        if started.run is not None:
+            self.dismiss()
+        self.app.in_background(lambda: started, self.app.tell_started)
+
+    def do_fold(self, _: str = "") -> None:
+        folds = list(self.query(Fold))
+        opened = not all(fold.open for fold in folds)
+        for fold in folds:
+            if fold.open != opened:
+                fold.action_unfold()
+
+    def why_not_fold(self, _: str = "") -> str | None:
+        return None if self.query(Fold) else "There are no further settings."
+
+    def why_not_leave(self, _: str = "") -> str | None:
+        return "It is being started." if self.starting else None
+
+    def do_leave(self, _: str = "") -> None:
+        typed = {path: text for path, text in self.draft.texts.items() if text}
+        if typed == {path: text for path, text in self._before.items() if text}:
+            self._leave()
+            return
+        self.app.confirm("Leave the form? What was typed is not kept.", self._leave, yes="Leave", no="Stay")
+
+    def _leave(self) -> None:
+        self.dismiss()
+
+
+def _plan(project: Project, recipe: Recipe) -> list[Step]:
+    with open_catalog(project) as catalog:
+        return plan(project, catalog, [recipe])
+
+
+def _bounds(item: RecipeField) -> str:
+    low, high = item.minimum, item.maximum
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"from {low:g}" if low is not None else f"up to {high:g}" if high is not None else ""
