@@ -170,7 +170,7 @@ def test_interrupting_a_verb_stops_its_run_with_a_checkpoint(road: Path) -> None
         (["pretrain", "--corpus", "books", "--tokenizer", "bpe", "--size", "huge"], "huge"),
         (["pretrain", "--corpus", "books", "--tokenizer", "bpe", "--num-attention-heads", "3"], "nearest that does is"),
         (["export", "bse"], "Did you mean base"),
-        (["chat", "nothing"], "no model or export called 'nothing'"),
+        (["chat", "nothing"], "no export or model called 'nothing'"),
         (["import", "nowhere", "--name", "x"], "nowhere"),
         (["runs", "stop", "pretrain-99"], "no run called 'pretrain-99'"),
         (["run", "none.yaml"], "no file 'none.yaml'"),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,16 +184,16 @@ def resolve(project: Project, catalog: Catalog, kind: str, reference: str) -> Ar
     raise WorkbenchError(f"There is no {kind} called {reference!r}.", nearest(reference, there))
 
 
-def resolve_any(project: Project, catalog: Catalog, reference: str) -> Artifact:
-    """The artifact that `name` or `kind/name` means, of whichever kind.
+def resolve_any(project: Project, catalog: Catalog, reference: str, kinds: Sequence[str] = tuple(FOLDERS)) -> Artifact:
+    """The artifact that `name` or `kind/name` means, of whichever of `kinds`.
 
     Raises `WorkbenchError` if none or several are meant.
     """
     kind, slash, name = reference.partition("/")
-    if slash and kind in FOLDERS:
+    if slash and kind in kinds:
         return resolve(project, catalog, kind, name)
     found = []
-    for candidate in FOLDERS:
+    for candidate in kinds:
         try:
             found.append(resolve(project, catalog, candidate, reference))
         except WorkbenchError:
@@ -203,9 +203,11 @@ def resolve_any(project: Project, catalog: Catalog, reference: str) -> Artifact:
     if found:
         choices = " or ".join(f"{item.kind}/{item.id}" for item in found)
         raise WorkbenchError(f"{reference!r} is the name of {len(found)} artifacts.", f"Say which: {choices}.")
-    there = sorted({row["name"] for row in catalog.rows("SELECT name FROM artifacts")})
-    remedy = nearest(reference, there) if there else "The project is empty: begin with workbench import SOURCE."
-    raise WorkbenchError(f"There is no artifact called {reference!r}.", remedy)
+    marks = ", ".join("?" * len(kinds))
+    rows = catalog.rows(f"SELECT DISTINCT name FROM artifacts WHERE kind IN ({marks}) ORDER BY 1", tuple(kinds))
+    what = "artifact" if len(kinds) == len(FOLDERS) else " or ".join(kinds)
+    remedy = nearest(reference, [row["name"] for row in rows]) if rows else HOW_TO_MAKE[kinds[0]]
+    raise WorkbenchError(f"There is no {what} called {reference!r}.", remedy)
 
 
 def verify(project: Project) -> Iterator[tuple[str, Path, list[str]]]:
