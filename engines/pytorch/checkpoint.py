@@ -80,7 +80,7 @@ class Checkpoints:
         """
         final = self.folder / f"step-{progress.step:08d}"
         partial = final.with_name(final.name + PARTIAL)
-        needed = _needed_bytes(model)
+        needed = _needed_bytes(model, tokenizer)
         try:
             if processes.first:
                 self.folder.mkdir(exist_ok=True)
@@ -176,9 +176,10 @@ def _tensor(text: str) -> torch.Tensor:
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
 
 
-def _needed_bytes(model: nn.Module) -> int:
-    """Weights and the optimizer's two moments, with room for the small files."""
-    return sum(item.numel() * item.element_size() for item in model.parameters()) * 3 + (16 << 20)
+def _needed_bytes(model: nn.Module, tokenizer: Path) -> int:
+    """Weights and the optimizer's two moments, the tokenizer, and room for the small files."""
+    weights = sum(item.numel() * item.element_size() for item in model.parameters())
+    return weights * 3 + sum(path.stat().st_size for path in tokenizer.iterdir()) + (1 << 20)
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -32,8 +32,9 @@ class TransformersModel:
         if self._device.type == "cpu":
             devices.use_threads(1)
         self._tokenizer = TextTokenizer(folder)
-        self._model: Any = _open(folder, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
-        self._model.to(self._device)
+        self._model: Any = _open(
+            folder, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"), self._device
+        )
         self._ends = _end_ids(folder, self._tokenizer)
         self.context_length: int = self._model.config.max_position_embeddings
         self.chat_template = self._tokenizer.chat_template
@@ -172,7 +173,7 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
 
 
-def _open(folder: Path, dtype: str) -> PreTrainedModel:
+def _open(folder: Path, dtype: str, device: torch.device) -> PreTrainedModel:
     if not (folder / "config.json").is_file():
         raise WorkbenchError(f"{folder} is no model: config.json is missing.", "Give a Hugging Face model folder.")
     try:
@@ -192,7 +193,8 @@ def _open(folder: Path, dtype: str) -> PreTrainedModel:
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise WorkbenchError(f"{folder} cannot be opened as a model: {error}", "Is it complete?") from error
-    return model.eval()
+    module: Any = model.eval()
+    return module.to(device)
 
 
 def _end_ids(folder: Path, tokenizer: TextTokenizer) -> set[int]:

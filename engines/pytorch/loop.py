@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from engines.pytorch.checkpoint import Checkpoints, Progress
 from engines.pytorch.decoder import TrainingModel
 from engines.pytorch.distributed import Processes
-from engines.pytorch.metrics import StepMetrics
+from engines.pytorch.metrics import StepMetrics, diverged
 from engines.pytorch.schedule import learning_rate
 from engines.pytorch.sequences import Sequences
 from engines.pytorch.tokenizer import TextTokenizer
@@ -144,6 +145,8 @@ class Training:
             if measured is None:
                 return False
             progress = self.progress
+            if not math.isfinite(measured.loss):
+                raise diverged("validation loss", progress.step, self.optimizer.param_groups[0]["lr"])
             progress.eval_loss, progress.eval_step = measured.loss, progress.step
             progress.eval_bits_per_byte = measured.bits_per_byte
             if progress.best_eval_loss is None or measured.loss < progress.best_eval_loss:

@@ -19,6 +19,13 @@ FLUSH_SECONDS = 0.5
 RATE_SECONDS = 10.0  # tokens per second are over this much recent training
 
 
+def diverged(what: str, step: int, learning_rate: float) -> WorkbenchError:
+    return WorkbenchError(
+        f"The {what} is no longer finite at step {step} (learning rate {learning_rate:.2e}).",
+        "Lower --learning-rate, or raise --warmup-ratio; checkpoints before that step are sound.",
+    )
+
+
 class StepMetrics:
     """Keeps each step's tensors on the device and reports them in bunches."""
 
@@ -77,11 +84,7 @@ class StepMetrics:
                     )
                 )
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise WorkbenchError(
-                    f"The {'gradient' if math.isfinite(loss) else 'loss'} is no longer finite at step {step} "
-                    f"(learning rate {learning_rate:.2e}).",
-                    "Lower --learning-rate, or raise --warmup-ratio; checkpoints before that step are sound.",
-                )
+                raise diverged("gradient" if math.isfinite(loss) else "loss", step, learning_rate)
         self._kept.clear()
 
     def tokens_per_second(self) -> float | None:

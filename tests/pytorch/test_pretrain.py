@@ -21,12 +21,12 @@ def test_it_learns_and_leaves_a_model(workspace: Workspace) -> None:
     losses = listener.losses()
     assert list(losses) == list(range(1, 151))
     assert 6.2 < losses[1] < 6.6  # ln 600 = 6.4: nothing is known yet
-    assert losses[150] < 5.3
+    assert losses[150] < 4.6
     evaluated = {event.step: event.more["eval_bits_per_byte"] for event in listener.all(Metrics) if event.more}
     assert list(evaluated) == [30, 50, 60, 90, 100, 120, 150]  # every 50 steps, and with every checkpoint
-    assert evaluated[150] < evaluated[30] - 0.2
+    assert evaluated[150] < evaluated[30] - 0.5
     assert len(listener.all(Sample)) == 7
-    assert listener.all(Started)[0].total_steps == 60
+    assert listener.all(Started)[0].total_steps == 150
 
     model, info = AutoModelForCausalLM.from_pretrained(job.output, output_loading_info=True)
     assert not info["missing_keys"]
