@@ -43,7 +43,8 @@ def demo(as_json: bool, path: Path, headless: bool) -> None:
         if interactive:
             from workbench.tui.app import run
 
-            raise SystemExit(run(project))
+            run(project)
+            return
         for step in steps:
             if step.action == "made":
                 note(f"{step.recipe.stage}: skipped, {step.kind}/{step.name} is made already")

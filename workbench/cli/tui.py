@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project, find
 
 
-def open_tui(project_path: str | None, *, debug: bool) -> NoReturn:
+def open_tui(project_path: str | None, *, debug: bool) -> None:
     """The TUI on the current project, or on its start screen where there is none."""
     from workbench.tui.app import run
 
@@ -19,4 +17,4 @@ def open_tui(project_path: str | None, *, debug: bool) -> NoReturn:
         if project_path:
             raise
         project = None
-    raise SystemExit(run(project, debug=debug))
+    run(project, debug=debug)
