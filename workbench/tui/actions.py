@@ -108,6 +108,26 @@ ACTIONS = (
     Action(id="models.new", key="n", title="New", help="Start what leads to another model: a pretraining."),
     Action(id="models.zoom", key="plus", title="Zoom", help="The details over the whole screen, and back."),
     Action(id="models.back", key="escape", title="Back", help="Leave the zoom.", footer=False),
+    # Chat
+    Action(id="chat.stop", key="escape", title="Stop", help="Stop the answer, and keep what came of it."),
+    Action(id="chat.write", key="i,enter", title="Write", help="To the line that one writes on."),
+    Action(id="chat.model", key="m", title="Model", argument="MODEL", help="Open another model; the talk stays."),
+    Action(
+        id="chat.settings", key="t", title="Settings", argument="KEY VALUE",
+        help="How answers are drawn: temperature, top_p, max_tokens and so on.",
+    ),
+    Action(id="chat.retry", key="r", title="Retry", help="Answer the last question again."),
+    Action(id="chat.undo", key="u", title="Undo", help="Take back the last question and its answer.", footer=False),
+    Action(id="chat.clear", key="n", title="New", help="Begin anew; system message and settings stay.", footer=False),
+    Action(
+        id="chat.save", key="w", title="Save", argument="FILE", footer=False,
+        help="Write the conversation to a file in the project.",
+    ),
+    Action(id="chat.close", key="x", title="Close", help="Close the model, which frees its memory.", footer=False),
+    Action(id="ask.send", key="enter", title="Send", help="Send the line. One that begins with / is a command."),
+    Action(id="ask.earlier", key="up", title="Earlier", help="What was sent before."),
+    Action(id="ask.later", key="down", title="Later", help="What was sent after that.", footer=False),
+    Action(id="ask.keys", key="escape", title="Keys", help="Leave the line: letters are keys then; i comes back."),
     # Forms
     Action(id="form.start", key="s", title="Start", help="Start it with these values, and go to its run."),
     Action(id="form.fold", key="f", title="Fold", help="Show or hide all further settings."),

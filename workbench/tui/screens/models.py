@@ -14,7 +14,7 @@ from workbench.store.artifacts import Artifact, problems, read_manifest
 from workbench.tui import actions, figures, model_tree, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.model_tree import Node
-from workbench.tui.screens.base import WorkbenchScreen
+from workbench.tui.screens.base import WorkbenchScreen, entitle
 from workbench.tui.widgets.empty import Empty
 from workbench.tui.widgets.sections import Sections
 from workbench.tui.widgets.table import Column, Table
@@ -152,7 +152,7 @@ class ModelsScreen(WorkbenchScreen):
         if item is None or live is None:
             return
         pane = self.query_one("#details")
-        pane.border_title = f"{item.kind} {safe.line(item.id)}"
+        entitle(pane, f"{item.kind} {item.id}")
         facts, origin = self.query_one("#facts", Sections), self.query_one("#origin", Sections)
         facts.begin()
         made = f"{figures.age(self.app.now() - item.created)}" + (f" by {safe.line(item.run)}" if item.run else "")

@@ -1,0 +1,61 @@
+"""Whom one can talk to: the exports and models of a project, and files elsewhere. No Textual here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import nearest
+from workbench.store.project import Project
+from workbench.tui import model_tree
+from workbench.tui.live import ArtifactRow
+
+ENGINES = {"export": "llamacpp", "model": "pytorch"}
+"""Kind of artifact -> the engine that chats with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatModel:
+    """A model that can be opened."""
+
+    id: str  # "export/base-q8", or a path
+    name: str
+    engine: str
+    path: Path
+    about: str  # what is known of it, in a few words
+
+
+def chat_models(project: Project, artifacts: Sequence[ArtifactRow]) -> list[ChatModel]:
+    """Exports, which are quicker to open and to answer, before models; the newest first."""
+    found = [
+        ChatModel(
+            id=f"{item.kind}/{item.id}",
+            name=item.id,
+            engine=ENGINES[item.kind],
+            path=project.folder(item.kind) / item.id,
+            about=f"{item.kind}, {model_tree.gist(item)}",
+        )
+        for item in reversed(artifacts)
+        if item.kind in ENGINES
+    ]
+    return sorted(found, key=lambda model: model.engine != "llamacpp")
+
+
+def find(project: Project, artifacts: Sequence[ArtifactRow], wanted: str) -> ChatModel:
+    """The model that a person names: an id, a name (its newest version), or the path of a file or folder.
+
+    Raises `WorkbenchError` if there is none.
+    """
+    known = chat_models(project, artifacts)
+    for model in known:
+        if wanted in (model.id, model.name):
+            return model
+    path = Path(wanted).expanduser()
+    if path.is_file() or path.suffix == ".gguf":
+        return ChatModel(id=str(path), name=path.stem, engine="llamacpp", path=path, about="a GGUF file")
+    if (path / "config.json").is_file():
+        return ChatModel(id=str(path), name=path.name, engine="pytorch", path=path, about="a Hugging Face folder")
+    remedy = nearest(wanted, [model.name for model in known]) if known else "Train one and export it first."
+    raise WorkbenchError(f"There is no model or export called {wanted!r}.", remedy)
