@@ -15,6 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+# Up to this length torch's attention on a CPU is faster in float32 than in bfloat16, forward and backward: 5.2 ms
+# against 10.8 for 16 sequences of 128 with 2 heads of 64.
+FLOAT32_LENGTH = 128
+
 varlen_attn: Any
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -58,8 +62,11 @@ def attend(
         mixed = varlen_attn(*flat, limits.ends_N, limits.ends_N, length, length, **_causal())
         return mixed.view_as(queries_BLHK)
     queries, keys, values = (item.transpose(1, 2) for item in (queries_BLHK, keys_BLGK, values_BLGK))
-    mask = limits.mask_B1LL
-    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None).transpose(1, 2)
+    mask, dtype = limits.mask_B1LL, queries.dtype
+    if queries.device.type == "cpu" and queries.shape[2] <= FLOAT32_LENGTH:
+        queries, keys, values = queries.float(), keys.float(), values.float()
+    mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
+    return mixed.transpose(1, 2).to(dtype)
 
 
 def varlen_works(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:

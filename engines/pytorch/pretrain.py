@@ -59,7 +59,7 @@ def pretrain(job: Job, reporter: Reporter) -> None:
             reporter.emit(Stopped(step=training.progress.step))
             return
         write_model(training, job.output)
-        reporter.emit(Finished(report=report(training, recipe)))
+        reporter.emit(Finished(report=report(training)))
 
 
 def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Processes) -> Training:
@@ -200,7 +200,7 @@ def held_out_text(stream: TokenStream, tokenizer: TextTokenizer) -> str:
     return text.encode()[:HELD_OUT_BYTES].decode(errors="ignore")
 
 
-def report(training: Training, recipe: PretrainRecipe) -> dict[str, Any]:
+def report(training: Training) -> dict[str, Any]:
     """What the model's manifest keeps of its training."""
     progress, metrics = training.progress, training.metrics
     return {
@@ -213,7 +213,7 @@ def report(training: Training, recipe: PretrainRecipe) -> dict[str, Any]:
         "best_eval_loss": progress.best_eval_loss,
         "tokens_per_second": progress.tokens / seconds if (seconds := metrics.seconds) else None,
         "seconds": seconds,
-        "dtype": recipe.precision.dtype,
+        "dtype": training.recipe.precision.dtype,
         "compiled": progress.compiled,
     }
 

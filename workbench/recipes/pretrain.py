@@ -28,7 +28,7 @@ class Shape:
 
 # Parameters without embeddings are about 12 · layers · width²: 0.8M, 4.7M, 19M, 85M, 302M, 708M.
 SIZES: dict[str, Shape] = {
-    "nano": Shape(128, 4, 4, max_length=128, batch_size=16, learning_rate=3e-3),
+    "nano": Shape(128, 4, 2, max_length=128, batch_size=16, learning_rate=3e-3),
     "tiny": Shape(256, 6, 4, max_length=256, batch_size=16, learning_rate=2e-3),
     "mini": Shape(448, 8, 7, max_length=512, batch_size=32, learning_rate=1.5e-3),
     "small": Shape(768, 12, 12, max_length=1024, batch_size=256, learning_rate=1e-3),
