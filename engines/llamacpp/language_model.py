@@ -51,13 +51,18 @@ class LlamaCppModel:
     def __init__(self, path: Path, *, context_length: int | None = None, threads: int | None = None):
         """`path` is a GGUF file, or a folder with one.
 
-        Raises `WorkbenchError` if it cannot be opened.
+        Raises `WorkbenchError` if it cannot be opened, or not with this context.
         """
         self._weights = Weights(find_file(Path(path)))
-        self.context_length = context_length or min(self._weights.trained_length, LARGEST_DEFAULT_CONTEXT)
+        longest = self._weights.trained_length
+        if context_length is not None and not 1 < context_length <= longest:
+            raise WorkbenchError(
+                f"A context of {context_length:,} tokens was asked for, but the model was made for {longest:,}.",
+                f"Choose from 2 to {longest:,}.",
+            )
         self._context = Context(
             self._weights,
-            length=self.context_length,
+            length=context_length or min(longest, LARGEST_DEFAULT_CONTEXT),
             threads=threads or available_threads(),
             sequences=PARALLEL,
         )
@@ -105,7 +110,7 @@ class LlamaCppModel:
                 number,
                 prompt,
                 min(sampling.max_tokens, self.context_length - len(prompt)),
-                Sampler(sampling, number=number, prompt=prompt, length=self.context_length),
+                Sampler(sampling, self._context, number=number, prompt=prompt),
                 TextStream(sampling.stop),
             )
             for number, prompt in enumerate(prompts)

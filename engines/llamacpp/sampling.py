@@ -15,13 +15,14 @@ from workbench.contract import Sampling
 class Sampler:
     """A chain of llama.cpp's samplers for one answer."""
 
-    def __init__(self, sampling: Sampling, *, number: int, prompt: Sequence[int], length: int):
+    def __init__(self, sampling: Sampling, context: Context, *, number: int, prompt: Sequence[int]):
         """`number` tells apart several answers to be drawn with one seed."""
         self._llama = llama = libraries.llama()
         self.handle: Any = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
         if sampling.repetition_penalty != 1.0:
             # Over prompt and answer, as transformers does: the whole context, not llama.cpp's last 64 tokens.
-            self._add(llama.llama_sampler_init_penalties(length, sampling.repetition_penalty, 0.0, 0.0))
+            sizes = (context.weights.vocab_size, context.length)
+            self._add(llama.llama_sampler_init_penalties(*sizes, sampling.repetition_penalty, 0.0, 0.0))
             for token in prompt:
                 llama.llama_sampler_accept(self.handle, token)
         if sampling.temperature <= 0:

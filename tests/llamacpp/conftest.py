@@ -13,11 +13,6 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from engines.llamacpp import libraries
-
-if libraries.missing():
-    collect_ignore_glob = ["test_*.py"]
-
 SPECIAL_TOKENS = [
     "<|bos|>", "<|eos|>", "<|pad|>", "<|im_start|>", "<|im_end|>", *(f"<|reserved_{n}|>" for n in range(8)),
 ]  # fmt: skip
