@@ -90,6 +90,12 @@ def test_a_pretraining_makes_its_shards_and_learns(project: Project, catalog: Ca
     # The same recipe again is skipped, from the corpus to the model.
     again = plan(project, catalog, [pretrain_recipe(steps=150)])
     assert [step.action for step in again] == ["made", "made"]
+    # Under another name it is the same artifact again, without the work.
+    (state,) = make(project, catalog, pretrain_recipe("alias", steps=150))
+    assert "Nothing was computed" in state.reason
+    alias = artifacts.resolve(project, catalog, "model", "alias")
+    assert (alias.identity, alias.digest) == (made.identity, made.digest)
+    assert not any(problems for *_, problems in artifacts.verify(project))
 
 
 def test_stop_writes_a_checkpoint_and_resume_gives_the_losses_of_never_stopping(
@@ -98,7 +104,7 @@ def test_stop_writes_a_checkpoint_and_resume_gives_the_losses_of_never_stopping(
     more = {"checkpoints.save_steps": 1000, "optimizer.learning_rate": 1e-3}
     whole = start(project, catalog, "whole", 120, **more)
     assert wait(project, whole).state == "finished"
-    # The same recipe under another name is the same artifact, so this one differs in what no loss depends on.
+    # The same recipe would not be trained again under another name, so this one differs in what no loss depends on.
     broken = start(project, catalog, "broken", 120, **{**more, "data.validation_fraction": 0.05000001})
     until(lambda: len(losses(project, catalog, broken)) > 20)
     stop(project, catalog, broken)
@@ -111,7 +117,9 @@ def test_stop_writes_a_checkpoint_and_resume_gives_the_losses_of_never_stopping(
     assert losses(project, catalog, broken) == losses(project, catalog, whole)
 
 
-def test_a_killed_engine_fails_with_a_reason_and_resumes_from_its_checkpoint(project: Project, catalog: Catalog) -> None:
+def test_a_killed_engine_fails_with_a_reason_and_resumes_from_its_checkpoint(
+    project: Project, catalog: Catalog
+) -> None:
     run = start(project, catalog, **{"checkpoints.save_steps": 20})
     checkpoints = runs.folder_of(project, run) / "checkpoints"
     until(lambda: list(checkpoints.glob("step-*/complete.json")) if checkpoints.exists() else False)

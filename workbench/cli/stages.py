@@ -99,8 +99,7 @@ def _with_absolute_sources(recipe: Recipe, base: Path) -> Recipe:
 def _announce(step: Step) -> None:
     if step.action == "made":
         assert step.artifact is not None
-        extra = "" if step.artifact.name == step.name else f" (asked for as {step.name})"
-        note(f"{step.recipe.stage}: skipped, {step.kind}/{step.artifact.id} is made already{extra}")
+        note(f"{step.recipe.stage}: skipped, {step.kind}/{step.artifact.id} is made already")
     elif step.action == "active":
         note(f"{step.recipe.stage}: {step.run} is making {step.kind}/{step.name} already; waiting for it")
     elif step.action == "resume":
@@ -108,7 +107,7 @@ def _announce(step: Step) -> None:
 
 
 def _result(project: Project, catalog: Catalog, step: Step, run_id: str | None) -> dict[str, Any]:
-    made = artifacts.by_identity(project, catalog, step.kind, step.identity)
+    made = artifacts.by_identity(project, catalog, step.kind, step.identity, prefer=step.name)
     result: dict[str, Any] = {"run": run_id or (made.run if made else None), "stage": step.recipe.stage}
     result["state"] = runs.read(project, run_id)[1].state if run_id else "finished"
     result["skipped"] = run_id is None

@@ -52,7 +52,7 @@ def plan(project: Project, catalog: Catalog, recipes: Sequence[Recipe]) -> list[
                 ShardsRecipe,
                 {"corpus": resolved.corpus, "tokenizer": resolved.tokenizer, "name": _shards_name(resolved)},
             )
-            steps.append(_step(project, catalog, shards, steps, dict(shards.reads)))
+            steps.append(_step(project, catalog, shards, steps, dict(shards.reads), any_name=True))
             steps.append(
                 _step(project, catalog, resolved, steps, {"tokenizer": "tokenizer"}, extra={"shards": len(steps) - 1})
             )
@@ -72,6 +72,7 @@ def _step(
     earlier: list[Step],
     reads: dict[str, str],
     extra: Mapping[str, int] | None = None,
+    any_name: bool = False,
 ) -> Step:
     inputs: dict[str, dict[str, str]] = {}
     after: list[int] = []
@@ -97,13 +98,16 @@ def _step(
 
         identities["sources"] = fingerprint(recipe.sources)
     identity = identity_of(recipe.identity(), identities)
-    made = by_identity(project, catalog, recipe.produces, identity)
+    made = by_identity(project, catalog, recipe.produces, identity, prefer=recipe.title())
+    if made is not None and made.name != recipe.title() and not any_name:
+        made = None  # its run gives it the other name, without doing the work again
     action: Literal["made", "active", "resume", "new"] = "made" if made else "new"
     run_id = None
     if made is None:
-        if going := _active(catalog, recipe.produces, identity=identity):
+        name = {} if any_name else {"name": recipe.title()}
+        if going := _active(catalog, recipe.produces, identity=identity, **name):
             action, run_id = "active", going["id"]
-        elif ended := _resumable(project, catalog, identity):
+        elif ended := _resumable(project, catalog, identity, recipe.title()):
             action, run_id = "resume", ended
     return Step(
         recipe=recipe,
@@ -120,20 +124,21 @@ def _step(
 
 
 def _active(catalog: Catalog, kind: str, **having: str) -> dict[str, str] | None:
-    (column, value), *_ = having.items()
+    where = " AND ".join(f"{column} = ?" for column in having)
     rows = catalog.rows(
-        f"SELECT id, identity FROM runs WHERE produces = ? AND {column} = ? "
+        f"SELECT id, identity FROM runs WHERE produces = ? AND {where} "
         "AND state IN ('queued', 'running') ORDER BY number DESC LIMIT 1",
-        (kind, value),
+        (kind, *having.values()),
     )
     return rows[0] if rows else None
 
 
-def _resumable(project: Project, catalog: Catalog, identity: str) -> str | None:
+def _resumable(project: Project, catalog: Catalog, identity: str, name: str) -> str | None:
     """The newest run that set out to make this and did not get there, if it left a checkpoint."""
     for row in catalog.rows(
-        "SELECT id FROM runs WHERE identity = ? AND state IN ('stopped', 'failed', 'lost') ORDER BY number DESC",
-        (identity,),
+        "SELECT id FROM runs WHERE identity = ? AND name = ? AND state IN ('stopped', 'failed', 'lost') "
+        "ORDER BY number DESC",
+        (identity, name),
     ):
         if any((runs.folder_of(project, row["id"]) / "checkpoints").glob("step-*/complete.json")):
             return row["id"]

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,13 @@ class Supervisor:
 
     def attempt(self) -> None:
         self.wait_for_inputs()
-        made = artifacts.by_identity(self.project, self.catalog, self.run.produces, self.run.identity)
-        if made is not None:
-            self.end("finished", reason=f"Skipped: {made.kind}/{made.id} is the same already.", artifact=made.id)
-            return
+        made = artifacts.by_identity(
+            self.project, self.catalog, self.run.produces, self.run.identity, prefer=self.run.name
+        )
         inputs = {role: self.input(role) for role in self.run.inputs}
+        if made is not None:
+            self.take_over(made, inputs)
+            return
         self.wait_for_devices()
         recipe = recipe_from(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
         job = contract.Job(
@@ -89,6 +92,15 @@ class Supervisor:
         self.write("running", started=time.time())
         status = self.watch(job)
         self.settle(status, mark, inputs, recipe.model_dump(mode="json", exclude_none=True))
+
+    def take_over(self, made: artifacts.Artifact, inputs: dict[str, artifacts.Artifact]) -> None:
+        """The same was made before: keep it, and link its files where it is asked for by another name."""
+        reason = f"Skipped: {made.kind}/{made.id} is the same already."
+        if made.name != self.run.name:
+            artifacts.link_files(artifacts.folder_of(self.project, made), fresh_directory(self.output))
+            reason = f"Nothing was computed: the same was made as {made.kind}/{made.id} before."
+            made = self.seal(inputs, made.recipe, made.report, made.versions)
+        self.end("finished", reason=reason, artifact=made.id)
 
     def wait_for_inputs(self) -> None:
         """Until the runs that make this one's inputs are finished."""
@@ -171,20 +183,8 @@ class Supervisor:
             self.end("failed", reason=failed.reason, remedy=failed.remedy)
         elif status == 0 and isinstance(finished, contract.Finished):
             started = last.get("Started")
-            made = artifacts.seal(
-                self.project,
-                self.catalog,
-                self.output,
-                kind=self.run.produces,
-                name=self.run.name,
-                identity=self.run.identity,
-                stage=self.run.stage,
-                run=self.run.id,
-                recipe=recipe,
-                inputs=inputs,
-                report=finished.report,
-                versions=dict(started.versions) if isinstance(started, contract.Started) else {},
-            )
+            versions = dict(started.versions) if isinstance(started, contract.Started) else {}
+            made = self.seal(inputs, recipe, finished.report, versions)
             self.end("finished", artifact=made.id)
         elif status == 0 and "Stopped" in last:
             self.end("stopped", reason="It was asked to stop.", remedy=f"Go on: workbench runs resume {self.run.id}")
@@ -206,6 +206,28 @@ class Supervisor:
                 reason=f"The engine's process ended with status {status} and no result: {self.last_log_line()}",
                 remedy=f"The whole log: workbench runs log {self.run.id}",
             )
+
+    def seal(
+        self,
+        inputs: dict[str, artifacts.Artifact],
+        recipe: Mapping[str, Any],
+        report: Mapping[str, Any],
+        versions: Mapping[str, str],
+    ) -> artifacts.Artifact:
+        return artifacts.seal(
+            self.project,
+            self.catalog,
+            self.output,
+            kind=self.run.produces,
+            name=self.run.name,
+            identity=self.run.identity,
+            stage=self.run.stage,
+            run=self.run.id,
+            recipe=recipe,
+            inputs=inputs,
+            report=report,
+            versions=versions,
+        )
 
     def last_log_line(self) -> str:
         lines = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()

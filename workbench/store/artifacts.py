@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -72,12 +73,13 @@ def seal(
 ) -> Artifact:
     """Turn the finished folder `partial` into an artifact: hash, manifest, rename, catalog.
 
-    If the same identity is there already, that one is kept and `partial` stays for the caller to remove.
+    If the same identity is there under this name already, that one is kept and `partial` stays for the
+    caller to remove.
     """
     files = {path: _hashed(partial / path) for path in _files(partial)}
     with project.locked():
-        existing = by_identity(project, catalog, kind, identity)
-        if existing is not None:
+        existing = by_identity(project, catalog, kind, identity, prefer=name)
+        if existing is not None and existing.name == name:
             return existing
         version = 1 + max((other.version for other in _on_disk(project, kind) if other.name == name), default=0)
         artifact_id = name if version == 1 else f"{name}-{version}"
@@ -156,13 +158,27 @@ def folder_of(project: Project, artifact: Artifact) -> Path:
     return project.folder(artifact.kind) / artifact.id
 
 
-def by_identity(project: Project, catalog: Catalog, kind: str, identity: str) -> Artifact | None:
-    """The artifact that such a recipe and inputs made, if its folder is still there."""
-    for row in catalog.rows("SELECT id FROM artifacts WHERE kind = ? AND identity = ?", (kind, identity)):
+def by_identity(project: Project, catalog: Catalog, kind: str, identity: str, *, prefer: str = "") -> Artifact | None:
+    """The artifact that such a recipe and inputs made, if its folder is still there; the one named `prefer` first."""
+    rows = catalog.rows(
+        "SELECT id FROM artifacts WHERE kind = ? AND identity = ? ORDER BY name != ?, created", (kind, identity, prefer)
+    )
+    for row in rows:
         folder = project.folder(kind) / row["id"]
         if (folder / MANIFEST).exists():
             return read_manifest(folder)
     return None
+
+
+def link_files(source: Path, target: Path) -> None:
+    """Put an artifact's files into the empty folder `target` without copying, where the file system can."""
+    for path in _files(source):
+        place = target / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source / path, place)
+        except OSError:
+            shutil.copy2(source / path, place)
 
 
 def resolve(project: Project, catalog: Catalog, kind: str, reference: str) -> Artifact:
