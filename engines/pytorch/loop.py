@@ -113,19 +113,13 @@ class Training:
 
     def _requests(self) -> tuple[bool, bool, bool]:
         """(stop?, checkpoint now?, metrics due?), as rank 0 sees them."""
-        first = self.processes.first
-        answers = self.processes.agree(
-            [
-                first and self.reporter.should_stop(),
-                first and self.reporter.checkpoint_requested(),
-                first and self.metrics.due(),
-            ]
-        )
-        stop, checkpoint, due = (bool(answer) for answer in answers)
+        reporter = self.reporter
+        answers = [reporter.should_stop(), reporter.checkpoint_requested(), self.metrics.due()]
+        stop, checkpoint, due = (bool(answer) for answer in self.processes.agree([int(answer) for answer in answers]))
         return stop, checkpoint, due
 
     def _stop_asked(self) -> bool:
-        return bool(self.processes.agree([self.processes.first and self.reporter.should_stop()])[0])
+        return bool(self.processes.agree([int(self.reporter.should_stop())])[0])
 
     def _evaluate(self) -> bool:
         """Validate and sample; False if a stop was asked for meanwhile."""
@@ -151,9 +145,9 @@ class Training:
             progress.eval_bits_per_byte = measured.bits_per_byte
             if progress.best_eval_loss is None or measured.loss < progress.best_eval_loss:
                 progress.best_eval_loss, progress.best_step = measured.loss, progress.step
+            figures = {"eval_loss": measured.loss, "eval_bits_per_byte": measured.bits_per_byte}
+            self.reporter.emit(Metrics(step=progress.step, tokens=progress.tokens, more=figures))
             if self.processes.first:
-                figures = {"eval_loss": measured.loss, "eval_bits_per_byte": measured.bits_per_byte}
-                self.reporter.emit(Metrics(step=progress.step, tokens=progress.tokens, more=figures))
                 self._write_samples()
         return True
 
@@ -173,11 +167,10 @@ class Training:
                 self.model.causal_lm, self.optimizer, progress, self.tokenizer_folder, self.processes
             )
             self._saved_step = progress.step
-            if self.processes.first:
-                measured = progress.eval_loss if progress.eval_step == progress.step else None
-                best = progress.best_step == progress.step
-                relative = f"{path.parent.name}/{path.name}"
-                self.reporter.emit(CheckpointSaved(step=progress.step, path=relative, eval_loss=measured, best=best))
+            measured = progress.eval_loss if progress.eval_step == progress.step else None
+            best = progress.best_step == progress.step
+            relative = f"{path.parent.name}/{path.name}"
+            self.reporter.emit(CheckpointSaved(step=progress.step, path=relative, eval_loss=measured, best=best))
 
     def _stop(self) -> bool:
         self._save()

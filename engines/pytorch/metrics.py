@@ -70,19 +70,18 @@ class StepMetrics:
         for (step, moment, learning_rate, _, _), loss, norm in zip(
             self._kept, losses, local[:, 1].tolist(), strict=True
         ):
-            if self._processes.first:
-                self._reporter.emit(
-                    Metrics(
-                        time=moment,
-                        step=step,
-                        tokens=step * self._tokens_per_step,
-                        loss=loss,
-                        grad_norm=norm,
-                        learning_rate=learning_rate,
-                        tokens_per_second=rate,
-                        peak_memory_bytes=peak,
-                    )
+            self._reporter.emit(
+                Metrics(
+                    time=moment,
+                    step=step,
+                    tokens=step * self._tokens_per_step,
+                    loss=loss,
+                    grad_norm=norm,
+                    learning_rate=learning_rate,
+                    tokens_per_second=rate,
+                    peak_memory_bytes=peak,
                 )
+            )
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise diverged("gradient" if math.isfinite(loss) else "loss", step, learning_rate)
         self._kept.clear()

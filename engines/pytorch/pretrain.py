@@ -67,96 +67,71 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
 
     Raises `WorkbenchError` if the inputs do not fit each other, the text is too short, or the memory too small.
     """
-
-    def emit(event: Any) -> None:
-        if processes.first:
-            reporter.emit(event)
-
     device = devices.choose(processes.local_rank)
     dtype = devices.choose_dtype(recipe.precision.dtype, device)
     if device.type == "cpu":
         devices.use_threads(processes.local_size)
     else:
         torch.set_float32_matmul_precision("high")  # TF32
-
-    tokenizer = TextTokenizer(job.inputs["tokenizer"])
-    shards = Shards(job.inputs["shards"])
-    bos, eos, pad = _special_ids(tokenizer, shards)
     identity = recipe.identity()  # before `auto` is replaced by what it means on this machine
     recipe = _with_dtype(recipe, dtype)
+
+    tokenizer_folder = job.inputs["tokenizer"]
+    tokenizer, shards = TextTokenizer(tokenizer_folder), Shards(job.inputs["shards"])
+    bos, eos, pad = _special_ids(tokenizer, shards)
     refuse_what_cannot_fit(recipe, shards.vocab_size, device, processes.local_size)
+    batches, validation_stream = _data(recipe, shards, reporter)
 
-    data, model_section, batch = recipe.data, recipe.model, recipe.batch
-    assert model_section.max_length is not None
-    assert batch.batch_size is not None
-    assert batch.per_device_batch_size is not None
-    assert batch.gradient_accumulation_steps is not None
-    parts = split(shards, method=data.validation_split, fraction=data.validation_fraction, seed=data.seed)
-    batches = Batches(parts.train, length=model_section.max_length, batch_size=batch.batch_size, seed=data.seed)
-    if batches.windows < batch.batch_size:
-        emit(
-            Warned(
-                message=f"The training text makes {batches.windows:,} sequences of {model_section.max_length:,} "
-                f"tokens, fewer than a batch of {batch.batch_size:,}: every step sees some of them more than once."
-            )
-        )
-
-    checkpoints = Checkpoints(
-        job.directory / "checkpoints", keep_last=recipe.checkpoints.keep_last, keep_best=recipe.checkpoints.keep_best
-    )
-    resumed = checkpoints.newest_valid(lambda message: emit(Warned(message=message))) if processes.first else None
-    processes.wait()
-    if not processes.first:
-        resumed = checkpoints.newest_valid(lambda message: None)
-    progress = read_progress(resumed) if resumed else Progress(identity=identity)
-    if progress.identity != identity:
-        raise WorkbenchError(
-            f"The checkpoint {resumed} belongs to another recipe.", "Start a new run instead of resuming this one."
-        )
-    emit(
-        Started(
-            step=progress.step,
-            total_steps=recipe.schedule.max_steps,
-            device=devices.name(device),
-            versions=library_versions(),
-        )
+    section = recipe.checkpoints
+    checkpoints = Checkpoints(job.directory / "checkpoints", keep_last=section.keep_last, keep_best=section.keep_best)
+    resumed, progress = _where_to_begin(checkpoints, identity, reporter, processes)
+    total = recipe.schedule.max_steps
+    reporter.emit(
+        Started(step=progress.step, total_steps=total, device=devices.name(device), versions=library_versions())
     )
 
     causal_lm = new_model(recipe, vocab_size=shards.vocab_size, bos=bos, eos=eos, pad=pad)
     model = TrainingModel(causal_lm, dtype).to(device)
     optimizer = adamw(model, recipe.optimizer)
-    head_width = causal_lm.config.head_dim
     sequences = Sequences(
         device=device,
         bos=bos,
-        pack_documents=data.packing == "documents",
-        varlen=varlen_works(device, dtype, head_width),
+        pack_documents=recipe.data.packing == "documents",
+        varlen=varlen_works(device, dtype, causal_lm.config.head_dim),
     )
+
+    def seconds_of(network: nn.Module) -> float:
+        return measured_seconds(
+            network,
+            optimizer,
+            batches,
+            sequences,
+            micro_batch=recipe.batch.per_device_batch_size or 1,
+            micro_batches=recipe.batch.gradient_accumulation_steps or 1,
+        )
+
     network: nn.Module = model
-    sizes = {"micro_batch": batch.per_device_batch_size, "micro_batches": batch.gradient_accumulation_steps}
-    step_seconds = measured_seconds(model, optimizer, batches, sequences, **sizes)
-    run_seconds = step_seconds * recipe.schedule.max_steps
-    if _compiles(recipe, progress, run_seconds, device, processes):
+    step_seconds = seconds_of(network)
+    if _compiles(recipe, progress, step_seconds * total, device, processes):
         network = torch.compile(model)  # type: ignore[assignment]
-        step_seconds = measured_seconds(network, optimizer, batches, sequences, **sizes)
+        step_seconds = seconds_of(network)
         progress.compiled = True
     expected = estimate(recipe, shards.vocab_size)
-    emit(
+    reporter.emit(
         Estimated(
             parameters=expected.parameters,
             memory_bytes=expected.memory_bytes,
             flops=expected.flops,
             tokens=expected.tokens,
             tokens_per_parameter=expected.tokens_per_parameter,
-            seconds=step_seconds * (recipe.schedule.max_steps - progress.step),
+            seconds=step_seconds * (total - progress.step),
         )
     )
     if resumed:
         restore(resumed, causal_lm, optimizer, processes.rank)
     if processes.size > 1:
-        network = DistributedDataParallel(
-            network, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
-        )
+        here = [device.index] if device.type == "cuda" else None
+        network = DistributedDataParallel(network, device_ids=here, gradient_as_bucket_view=True)
     return Training(
         recipe=recipe,
         model=model,
@@ -164,10 +139,10 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         optimizer=optimizer,
         batches=batches,
         sequences=sequences,
-        validation_stream=parts.validation,
-        token_bytes_V=token_byte_lengths(job.inputs["tokenizer"]),
+        validation_stream=validation_stream,
+        token_bytes_V=token_byte_lengths(tokenizer_folder),
         tokenizer=tokenizer,
-        tokenizer_folder=job.inputs["tokenizer"],
+        tokenizer_folder=tokenizer_folder,
         processes=processes,
         reporter=reporter,
         metrics=StepMetrics(
@@ -176,6 +151,42 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         checkpoints=checkpoints,
         progress=progress,
     )
+
+
+def _data(recipe: PretrainRecipe, shards: Shards, reporter: Reporter) -> tuple[Batches, TokenStream]:
+    """The training batches and the held-out stream."""
+    data, length, size = recipe.data, recipe.model.max_length or 1, recipe.batch.batch_size or 1
+    parts = split(shards, method=data.validation_split, fraction=data.validation_fraction, seed=data.seed)
+    batches = Batches(parts.train, length=length, batch_size=size, seed=data.seed)
+    if batches.windows < size:
+        reporter.emit(
+            Warned(
+                message=f"The training text makes {batches.windows:,} sequences of {length:,} tokens, fewer than a "
+                f"batch of {size:,}: every step sees some of them more than once."
+            )
+        )
+    return batches, parts.validation
+
+
+def _where_to_begin(
+    checkpoints: Checkpoints, identity: dict[str, Any], reporter: Reporter, processes: Processes
+) -> tuple[Path | None, Progress]:
+    """The checkpoint to go on from, if there is one."""
+
+    def warn(message: str) -> None:
+        reporter.emit(Warned(message=message))
+
+    if not processes.first:
+        processes.wait()  # rank 0 sweeps away what kills left
+    resumed = checkpoints.newest_valid(warn)
+    if processes.first:
+        processes.wait()
+    progress = read_progress(resumed) if resumed else Progress(identity=identity)
+    if progress.identity != identity:
+        raise WorkbenchError(
+            f"The checkpoint {resumed} belongs to another recipe.", "Start a new run instead of resuming this one."
+        )
+    return resumed, progress
 
 
 def write_model(training: Training, folder: Path) -> None:
