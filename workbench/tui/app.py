@@ -10,12 +10,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
+from textual.theme import Theme
 
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
@@ -39,6 +41,8 @@ class WorkbenchApp(App[str]):
     MODES = {place.id: place.make for place in SCREENS}
     BINDINGS = [*actions.bindings("everywhere"), Binding("ctrl+c", "interrupted", show=False, system=True)]
     COMMAND_PALETTE_BINDING = "ctrl+p"
+    # The right one from the start: a theme that is set later has all styles read and applied twice.
+    theme: Reactive[str] = Reactive(Initialize(lambda app: cast(WorkbenchApp, app).first_theme()))
 
     def __init__(
         self,
@@ -55,13 +59,26 @@ class WorkbenchApp(App[str]):
         self.debug_errors = debug
         self.DEFAULT_MODE = "map" if project else "start"  # type: ignore[misc]
         super().__init__(ansi_color=True if self.terminal.few_colours else None)
-        for look in theme.THEMES.values():
-            self.register_theme(look)
         # Nothing moves by itself: an idle screen sends not a byte, over SSH or not.
         self.animation_level = "none"
-        self.theme = self._first_theme()
         self.set_class(self.terminal.ascii, "-ascii")
         self._polling = False
+        self._begun = False
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Before the first paint the styles have just been read: Textual's start would read them once more."""
+        if self._begun:
+            super().refresh_css(animate=animate)
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        return {look.name: look for look in theme.THEMES.values()} | super().available_themes
+
+    def first_theme(self) -> str:
+        """The theme that suits the terminal."""
+        if self.terminal.few_colours:
+            return theme.ANSI.name
+        return theme.LIGHT.name if self.terminal.light else theme.DARK.name
 
     # ------------------------------------------------------------------ what screens use
 
@@ -324,6 +341,7 @@ class WorkbenchApp(App[str]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        self._begun = True
         self.set_interval(self.terminal.poll_seconds, self._look)
         self.run_worker(self._first_look(), exit_on_error=True)
 
@@ -368,11 +386,6 @@ class WorkbenchApp(App[str]):
                 self.add_mode(place.id, place.make)
         self.go("map")
         self.run_worker(self._first_look(), exit_on_error=True)
-
-    def _first_theme(self) -> str:
-        if self.terminal.few_colours:
-            return theme.ANSI.name
-        return theme.LIGHT.name if self.terminal.light else theme.DARK.name
 
     def _fatal_error(self) -> None:
         """A bug in this program: a sentence and the path of the traceback, not the traceback."""

@@ -8,10 +8,10 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from workbench.tui import actions
+from workbench.tui.screens.dialog import Dialog
 from workbench.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
@@ -21,11 +21,17 @@ WITHOUT_COMMANDS = ("list", "log", "dialog", "compare")
 SHOWN = 8  # matches above the line
 
 
-class CommandLine(ModalScreen[str | None]):
+class CommandLine(Dialog[str | None]):
     """Answers the line that was typed or chosen."""
 
     app: WorkbenchApp
     BINDINGS = [("escape", "leave", "Leave")]
+    DEFAULT_CSS = """
+    CommandLine { align: center bottom; }
+    CommandLine #box { height: auto; width: 100%; background: $panel; border-top: solid $line; }
+    CommandLine Table { background: $panel; margin: 0 1; }
+    CommandLine.-ascii #box { border-top: ascii $line; }
+    """
 
     def __init__(self, text: str = ""):
         super().__init__()

@@ -7,11 +7,11 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from workbench.errors import WorkbenchError
 from workbench.tui import actions, safe
+from workbench.tui.screens.dialog import Dialog
 from workbench.tui.widgets.painted import Painted
 
 
@@ -37,7 +37,7 @@ class Words(Painted, Static):
         return text
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Dialog[bool]):
     """A question that is answered with y or n."""
 
     PLACE: ClassVar[str] = "dialog"
@@ -59,7 +59,7 @@ class Confirm(ModalScreen[bool]):
         self.dismiss(False)
 
 
-class ErrorDialog(ModalScreen[None]):
+class ErrorDialog(Dialog[None]):
     """What happened and what to do about it."""
 
     BINDINGS = [("escape,enter,space", "dismiss", "Close")]
@@ -77,7 +77,7 @@ class ErrorDialog(ModalScreen[None]):
             yield Words(("Enter", "key"), (" Close", "muted"), last=True)
 
 
-class AskLine(ModalScreen[str | None]):
+class AskLine(Dialog[str | None]):
     """A question that is answered with a line of text; None if it was left with Esc."""
 
     BINDINGS = [("escape", "leave", "Leave")]

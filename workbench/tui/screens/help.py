@@ -9,18 +9,19 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Static
 
 from workbench.tui import actions
 from workbench.tui.places import BY_ID, SCREENS
+from workbench.tui.screens.dialog import Dialog
 from workbench.tui.widgets.painted import Painted
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """The places around the focus, innermost first, with their keys."""
 
     BINDINGS = [("escape,question_mark,q,enter", "dismiss", "Close")]

@@ -13,6 +13,7 @@ from workbench.tui.places import screen_for
 from workbench.tui.road import NextStep, Stop, making, next_step, road, stale
 from workbench.tui.screens.base import WorkbenchScreen, entitle
 from workbench.tui.widgets import run_cells
+from workbench.tui.widgets.bars import Footer
 from workbench.tui.widgets.painted import Painted
 from workbench.tui.widgets.road_map import ROW_LINES, RoadMap
 from workbench.tui.widgets.sections import Sections
@@ -49,7 +50,9 @@ class MapScreen(WorkbenchScreen):
     PLACE = "map"
     BINDINGS = actions.bindings("map")
     DEFAULT_CSS = """
-    MapScreen #road { height: auto; }
+    MapScreen #road { height: auto; border: round $line; padding: 0 1; }
+    MapScreen #road:focus-within { border: round $primary; }
+    MapScreen.-wide #road, MapScreen.-very-wide #road { border: none; padding: 1 1 0 1; }
     MapScreen #next { height: auto; border-title-color: $accent; }
     MapScreen #made { height: 1fr; display: none; }
     MapScreen.-wide #made, MapScreen.-very-wide #made { display: block; layout: horizontal; }
@@ -69,25 +72,25 @@ class MapScreen(WorkbenchScreen):
         self.stale: dict[tuple[str, str], str] = {}
 
     def body(self) -> ComposeResult:
-        with Vertical(id="road", classes="pane"):
+        with Vertical(id="road"):
             yield RoadMap()
         with Vertical(id="next", classes="pane") as pane:
             pane.border_title = "Next step"
             yield Proposal()
-        with Container(id="made"):
-            with Vertical(id="versions", classes="pane"):
-                yield Table(
-                    (
-                        Column(title="Name", width=14, grow=1),
-                        Column(title="State", width=8),
-                        Column(title="Size", width=8, right=True),
-                        Column(title="Made", width=11, right=True, drop=1),
-                    ),
-                    self.cells,
-                    key=lambda item: item.id,
-                )
-            with VerticalScroll(id="detail", classes="pane"):
-                yield Sections()
+
+    def _made(self) -> Container:
+        """What is made at the chosen stop: mounted once it is known, after the first paint."""
+        columns = (
+            Column(title="Name", width=14, grow=1),
+            Column(title="State", width=8),
+            Column(title="Size", width=8, right=True),
+            Column(title="Made", width=11, right=True, drop=1),
+        )
+        return Container(
+            Vertical(Table(columns, self.cells, key=lambda item: item.id), id="versions", classes="pane"),
+            VerticalScroll(Sections(), id="detail", classes="pane"),
+            id="made",
+        )
 
     # ------------------------------------------------------------------ what is shown
 
@@ -97,6 +100,9 @@ class MapScreen(WorkbenchScreen):
             if live is not None and live.error is not None:
                 self.query_one(Proposal).propose(None, waiting=safe.line(live.error.remedy))
             return
+        if not self.query("#made"):
+            self.mount(self._made(), before=self.query_one(Footer))
+            self.call_after_refresh(self._show_made)
         self.stops = road(live.artifacts, live.runs)
         self.stale = stale(live.artifacts)
         self.step = next_step(self.stops)
@@ -130,7 +136,7 @@ class MapScreen(WorkbenchScreen):
 
     def _show_made(self) -> None:
         stop = self.chosen
-        if stop is None:
+        if stop is None or not self.query(Sections):
             return
         entitle(self.query_one("#versions"), f"{stop.kind.title}: {len(stop.artifacts)} made")
         self.query_one(Table).set_rows(stop.artifacts)
@@ -155,7 +161,8 @@ class MapScreen(WorkbenchScreen):
     @property
     def item(self) -> ArtifactRow | None:
         """The artifact under the cursor of the chosen stop."""
-        return self.query_one(Table).row
+        tables = self.query(Table)
+        return tables.first().row if tables else None
 
     def _show_detail(self) -> None:
         from workbench.tui import model_tree

@@ -10,10 +10,11 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 
 from workbench.tui import actions
 from workbench.tui.places import SCREENS
+from workbench.tui.screens.dialog import Dialog
 from workbench.tui.screens.dialogs import Words
 from workbench.tui.widgets.table import Column, Table
 
@@ -35,7 +36,7 @@ class Choice:
     why_not: str | None = None
 
 
-class Menu(ModalScreen[str | None]):
+class Menu(Dialog[str | None]):
     """Answers the id of what was chosen, with Enter or with its own key; None if it was left."""
 
     app: WorkbenchApp
