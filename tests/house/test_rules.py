@@ -113,3 +113,11 @@ def test_the_readme_names_every_verb() -> None:
 def test_no_module_has_a_name_that_says_nothing() -> None:
     for path in [*sources("workbench"), *sources("engines")]:
         assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc", "manager"}, path
+
+
+def test_the_readme_has_the_keys_of_the_registry() -> None:
+    from workbench.tui.actions import keys_table
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = text.partition("<!-- keys -->\n")[2].partition("<!-- /keys -->")[0]
+    assert written == keys_table(), "write it anew: see workbench.tui.actions.keys_table"

@@ -27,7 +27,7 @@ def devices() -> list[str]:
 
 
 def try_acquire(run: str, created: float, wanted: list[str]) -> str | None:
-    """Take the devices if nobody holds one of them or has waited longer; else the run in front. Call again to wait on."""
+    """Take the devices unless one of them is held or awaited longer; then, the run in front. Call again to wait on."""
     with _entries() as entries:
         mine = next((entry for entry in entries if entry["pid"] == os.getpid() and entry["run"] == run), None)
         if mine is None:
