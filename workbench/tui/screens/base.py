@@ -60,7 +60,7 @@ class WorkbenchScreen(Screen[None]):
     def refresh_keys(self) -> None:
         """Call it when what can be done has changed: another row, another state."""
         for footer in self.query(Footer):
-            footer.refresh()
+            footer.look_again()
 
     def watch_focused(self, _: Widget | None) -> None:
         if self.is_mounted:
@@ -69,4 +69,6 @@ class WorkbenchScreen(Screen[None]):
 
 def entitle(pane: Widget, title: str) -> None:
     """The title in a pane's border, from text that may come from outside: a plain string would be markup."""
-    pane.border_title = Content(safe.line(title))  # type: ignore[assignment]
+    content = Content(safe.line(title))
+    if pane.border_title != content:
+        pane.border_title = content  # type: ignore[assignment]

@@ -31,8 +31,9 @@ class Proposal(Painted, Static):
         self.waiting = "Reading the project ..."
 
     def propose(self, step: NextStep | None, *, waiting: str = "") -> None:
-        self.step, self.waiting = step, waiting
-        self.refresh(layout=True)
+        if (step, waiting) != (self.step, self.waiting):
+            self.step, self.waiting = step, waiting
+            self.refresh(layout=True)
 
     def render(self) -> Text:
         if self.step is None:

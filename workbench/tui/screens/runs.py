@@ -26,6 +26,7 @@ from workbench.tui.widgets.table import Column, Table
 
 TEXTS = ("log", "samples", "checkpoints", "events", "recipe")
 MOST_COMPARED = 4
+AGES_SECONDS = 30  # how old "5 min ago" may get
 COLUMNS = (
     Column(title="", width=1),
     Column(title="State", width=10),
@@ -84,6 +85,7 @@ class RunsScreen(WorkbenchScreen):
         self.detail: Detail | None = None
         self._asking = False
         self._wanted = False
+        self._aged = 0.0
 
     def body(self) -> ComposeResult:
         yield Empty("Nothing was started in this project yet.", id="none")
@@ -122,6 +124,9 @@ class RunsScreen(WorkbenchScreen):
             self.query_one("#none", Empty).say("Nothing was started in this project yet.", first)
         table = self.query_one(Table)
         table.set_rows(self._filtered(list(live.runs.values())))
+        if "*" in changes.runs or self.app.now() - self._aged > AGES_SECONDS:
+            self._aged = self.app.now()
+            table.refresh()
         if self.focused is None and live.runs:
             table.focus()
         self._title_list()

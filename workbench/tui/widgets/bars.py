@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Static
 
 from workbench.tui import actions, figures, safe, theme
 from workbench.tui.widgets.painted import Painted
@@ -80,12 +80,15 @@ class Banner(Painted, Static):
 
     def __init__(self) -> None:
         super().__init__(markup=False)
+        self.said = str(None)
 
     def look_again(self) -> None:
         """Show the present error, or nothing."""
         error = self.app.live.error if self.app.live else None
-        self.set_class(error is not None, "-shown")
-        self.refresh(layout=True)
+        if str(error) != self.said:
+            self.said = str(error)
+            self.set_class(error is not None, "-shown")
+            self.refresh(layout=True)
 
     def render(self) -> Text:
         error = self.app.live.error if self.app.live else None
@@ -110,19 +113,37 @@ class Footer(Painted, Static):
 
     def __init__(self) -> None:
         super().__init__(markup=False)
+        self.shown: tuple[actions.Action, ...] = ()
+
+    def look_again(self) -> None:
+        """Draw anew if other actions can be done than those that are shown."""
+        if self.offered() != self.shown:
+            self.refresh()
+
+    def offered(self) -> tuple[actions.Action, ...]:
+        """What a key does here, the innermost place first."""
+        focused = self.screen.focused
+        # A field takes letters for itself.
+        typing = focused is not None and focused.check_consume_key("a", "a")
+        return tuple(
+            action
+            for place, owner in actions.places_of(focused or self.screen)
+            for action in actions.of(place)
+            if action.key
+            and action.footer
+            and not (typing and actions.types_a_character(action))
+            and actions.reason(owner, action) is None
+        )
 
     def render(self) -> Text:
         width = self.content_size.width or self.app.size.width - 2
         here: list[Text] = []
         always: list[Text] = []
-        typing = isinstance(self.screen.focused, (Input, TextArea))
-        for place, owner in actions.places_of(self.screen.focused or self.screen):
-            for action in actions.of(place):
-                typed = typing and actions.types_a_character(action)
-                if action.key and action.footer and not typed and actions.reason(owner, action) is None:
-                    key = actions.shown_key(action, ascii=self.ascii).split(" ")[0]
-                    hint = self.assemble((key, "key"), " ", (action.title, "muted"))
-                    (always if place == "everywhere" else here).append(hint)
+        self.shown = self.offered()
+        for action in self.shown:
+            key = actions.shown_key(action, ascii=self.ascii).split(" ")[0]
+            hint = self.assemble((key, "key"), " ", (action.title, "muted"))
+            (always if action.place == "everywhere" else here).append(hint)
         right = Text("  ").join(always)
         left = Text()
         for hint in here:

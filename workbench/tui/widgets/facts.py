@@ -30,8 +30,10 @@ class Facts(Painted, Static):
         self, heading: Text | None, sentences: Sequence[tuple[str, str]], pairs: Sequence[tuple[str, str]]
     ) -> None:
         """`sentences` are (text, style name)."""
-        self.heading, self.sentences, self.pairs = heading, sentences, pairs
-        self.refresh(layout=True)
+        # A layout draws the whole screen anew: only where the height can have changed.
+        before = self.heading is None, self.sentences, len(self.pairs)
+        self.heading, self.sentences, self.pairs = heading, tuple(sentences), pairs
+        self.refresh(layout=before != (self.heading is None, self.sentences, len(self.pairs)))
 
     def render(self) -> Text:
         if self.heading is None:

@@ -55,7 +55,7 @@ class RoadMap(Painted, Static, can_focus=True):
     def set_stops(self, stops: Sequence[Stop]) -> None:
         first = not self.stops
         self.stops = stops
-        self.refresh(layout=True)
+        self.refresh(layout=first)
         if first and stops:
             # Where something happens, else the last that is made.
             busy = [place for place, stop in enumerate(stops) if stop.state in ("making", "failed", "stale")]

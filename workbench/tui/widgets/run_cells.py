@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from workbench.tui import figures, theme
+from workbench.tui import figures, safe, theme
 from workbench.tui.live import RunRow
 from workbench.tui.widgets.painted import Painted
 
@@ -30,9 +30,9 @@ def progress(on: Painted, run: RunRow, width: int = 10) -> Text:
         took = run.ended - run.started if run.ended and run.started else None
         return on.assemble((f"took {figures.duration(took)}" if took is not None else "", "muted"))
     if run.state == "queued":
-        return on.assemble((run.reason or "waiting", "muted"))
+        return on.assemble((safe.line(run.reason) or "waiting", "muted"))
     style = "busy" if run.active else "muted"
     share = run.share()
     if share is None and run.step:
-        return on.assemble((f"{figures.count(run.step)} {run.unit or ''}".strip(), style))
+        return on.assemble((f"{figures.count(run.step)} {safe.line(run.unit or '')}".strip(), style))
     return bar(on, share, width, style)
