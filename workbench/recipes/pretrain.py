@@ -38,6 +38,8 @@ SIZES: dict[str, Shape] = {
 
 MAX_DERIVED_MICRO_BATCH_TOKENS = 16_384  # activations of `small` at this size take about 12 GiB without checkpointing
 
+MAX_BATCH_SIZE = 1 << 20  # sequences; a typing error must not become a search through a billion divisors
+
 
 class ModelSection(Section):
     """The network."""
@@ -46,22 +48,26 @@ class ModelSection(Section):
     architecture: Literal["llama", "qwen3"] = Field(
         "qwen3", description="Both run everywhere; qwen3 normalises queries and keys, which steadies training."
     )
-    hidden_size: int | None = Field(None, ge=16, description="Width of the residual stream. Derived from size.")
-    num_hidden_layers: int | None = Field(None, ge=1, description="Transformer blocks. Derived from size.")
-    num_attention_heads: int | None = Field(None, ge=1, description="Query heads. Derived from size.")
+    hidden_size: int | None = Field(
+        None, ge=16, le=65_536, description="Width of the residual stream. Derived from size."
+    )
+    num_hidden_layers: int | None = Field(None, ge=1, le=1024, description="Transformer blocks. Derived from size.")
+    num_attention_heads: int | None = Field(None, ge=1, le=1024, description="Query heads. Derived from size.")
     num_key_value_heads: int | None = Field(
         None,
         ge=1,
+        le=1024,
         description="Key and value heads; fewer than query heads is grouped-query attention. As many, if not set.",
     )
     intermediate_size: int | None = Field(
-        None, ge=16, description="Width of the gated MLP. Derived: 8/3 of hidden_size, rounded up to 64."
+        None, ge=16, le=1_048_576, description="Width of the gated MLP. Derived: 8/3 of hidden_size, rounded up to 64."
     )
     tie_word_embeddings: bool = Field(True, description="Share input and output embeddings.")
     rope_theta: float = Field(10_000.0, gt=0, description="Base of the rotary position embedding.")
     max_length: int | None = Field(
         None,
         ge=8,
+        le=1_048_576,
         description="Sequence length, and the model's context. Derived from size.",
         json_schema_extra={"unit": "tokens"},
     )
@@ -91,16 +97,17 @@ class BatchSection(Section):
     """How many sequences go through at once. Global batch = per device · accumulation · processes."""
 
     batch_size: int | None = Field(
-        None, ge=1, description="Sequences an optimizer step, over all processes. Derived from size.",
+        None, ge=1, le=MAX_BATCH_SIZE, description="Sequences an optimizer step, over all processes. Derived from size.",
         json_schema_extra={"unit": "sequences"},
     )  # fmt: skip
     per_device_batch_size: int | None = Field(
-        None, ge=1, description="Sequences that a device holds at once. Derived; lower it when memory runs out.",
+        None, ge=1, le=MAX_BATCH_SIZE, description="Sequences that a device holds at once. Derived; lower it when memory runs out.",
         json_schema_extra={"unit": "sequences", **NOT_IDENTITY},
     )  # fmt: skip
     gradient_accumulation_steps: int | None = Field(
         None,
         ge=1,
+        le=MAX_BATCH_SIZE,
         description="Micro-batches an optimizer step. Derived from the two batch sizes.",
         json_schema_extra=NOT_IDENTITY,
     )
@@ -195,7 +202,9 @@ class LaunchSection(Section):
         description="local: one process. torchrun: data-parallel processes (DDP).",
         json_schema_extra={"flag": "--launch", **NOT_IDENTITY},
     )
-    processes: int = Field(1, ge=1, description="Processes of torchrun, one a GPU.", json_schema_extra=NOT_IDENTITY)
+    processes: int = Field(
+        1, ge=1, le=4096, description="Processes of torchrun, one a GPU.", json_schema_extra=NOT_IDENTITY
+    )
 
 
 class PretrainRecipe(Recipe):
@@ -315,7 +324,7 @@ def _resolve_batch(batch: BatchSection, shape: Shape, max_length: int, processes
         device = share // accumulation
     if device is None:
         most = max(1, MAX_DERIVED_MICRO_BATCH_TOKENS // max_length)
-        device = max(n for n in range(1, share + 1) if share % n == 0 and n <= most)
+        device = max(n for n in range(1, min(share, most) + 1) if share % n == 0)
     if accumulation is None and share % device == 0:
         accumulation = share // device
     if accumulation is None or device * accumulation * processes != total:
@@ -323,5 +332,10 @@ def _resolve_batch(batch: BatchSection, shape: Shape, max_length: int, processes
             f"batch_size {total} is not per_device_batch_size {device} · gradient_accumulation_steps "
             f"{accumulation or '?'} · {processes} process{'es' if processes > 1 else ''}.",
             "Leave one of the three out, and it follows from the others.",
+        )
+    if total > MAX_BATCH_SIZE:
+        raise WorkbenchError(
+            f"batch_size would be {total:,} sequences, but can be {MAX_BATCH_SIZE:,} at most.",
+            "Lower per_device_batch_size or gradient_accumulation_steps.",
         )
     return BatchSection(batch_size=total, per_device_batch_size=device, gradient_accumulation_steps=accumulation)
