@@ -52,6 +52,8 @@ class WorkbenchScreen(Screen[None]):
         self.call_after_refresh(self.catch_up, EVERYTHING)
 
     def catch_up(self, changes: Changes) -> None:
+        if not self.is_mounted:
+            return  # it is shown whole once it is
         self.show(changes)
         self.refresh_keys()
         self.query_one(Header).refresh()

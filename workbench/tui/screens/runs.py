@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.content import Content
+from textual.timer import Timer
 from textual.widgets import Input
 
 from workbench.errors import WorkbenchError
@@ -26,6 +27,7 @@ from workbench.tui.widgets.table import Column, Table
 
 TEXTS = ("log", "samples", "checkpoints", "events", "recipe")
 MOST_COMPARED = 4
+REST_SECONDS = 0.1  # of the cursor, before the panes follow it
 AGES_SECONDS = 30  # how old "5 min ago" may get
 COLUMNS = (
     Column(title="", width=1),
@@ -86,6 +88,7 @@ class RunsScreen(WorkbenchScreen):
         self._asking = False
         self._wanted = False
         self._aged = 0.0
+        self._resting: Timer | None = None
 
     def body(self) -> ComposeResult:
         yield Empty("Nothing was started in this project yet.", id="none")
@@ -161,11 +164,18 @@ class RunsScreen(WorkbenchScreen):
         ]
 
     def on_table_moved(self, event: Table.Moved) -> None:
+        self.refresh_keys()
+        # The panes cost 30 ms to draw: they follow once the cursor rests, and the next key need not wait for them.
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(REST_SECONDS, self._show_chosen)
+
+    def _show_chosen(self) -> None:
+        """All panes of the run that the cursor came to rest on."""
         self.detail = None
         self._show_facts()
         self._follow_text()
         self._ask()
-        self.refresh_keys()
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.do_zoom()

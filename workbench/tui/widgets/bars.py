@@ -122,6 +122,8 @@ class Footer(Painted, Static):
 
     def offered(self) -> tuple[actions.Action, ...]:
         """What a key does here, the innermost place first."""
+        if not self.screen.is_mounted:
+            return ()  # what its reasons look at is not there yet
         focused = self.screen.focused
         # A field takes letters for itself.
         typing = focused is not None and focused.check_consume_key("a", "a")
