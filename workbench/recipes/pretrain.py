@@ -97,11 +97,13 @@ class BatchSection(Section):
     """How many sequences go through at once. Global batch = per device · accumulation · processes."""
 
     batch_size: int | None = Field(
-        None, ge=1, le=MAX_BATCH_SIZE, description="Sequences an optimizer step, over all processes. Derived from size.",
+        None, ge=1, le=MAX_BATCH_SIZE,
+        description="Sequences an optimizer step, over all processes. Derived from size.",
         json_schema_extra={"unit": "sequences"},
     )  # fmt: skip
     per_device_batch_size: int | None = Field(
-        None, ge=1, le=MAX_BATCH_SIZE, description="Sequences that a device holds at once. Derived; lower it when memory runs out.",
+        None, ge=1, le=MAX_BATCH_SIZE,
+        description="Sequences that a device holds at once. Derived; lower it when memory runs out.",
         json_schema_extra={"unit": "sequences", **NOT_IDENTITY},
     )  # fmt: skip
     gradient_accumulation_steps: int | None = Field(

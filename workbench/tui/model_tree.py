@@ -103,7 +103,7 @@ def measured(artifact: ArtifactRow) -> list[Fact]:
             ("validation", f"{figures.loss(loss)} nats per token" if loss is not None else None),
             ("held-out text", _per_byte(report.get("eval_bits_per_byte"))),
             ("trained on", f"{_count(tokens)} tokens" if tokens else None),
-            ("a parameter", f"{tokens / parameters:.3g} tokens" if tokens and parameters else None),
+            ("tok/param", f"{tokens / parameters:.3g}" if tokens and parameters else None),
             ("steps", _count(report.get("steps"))),
             ("speed", f"{_count(report.get('tokens_per_second'))} tokens/s"
              if report.get("tokens_per_second") else None),

@@ -40,8 +40,10 @@ class Speed:
     run: str
 
 
-def free_memory_bytes() -> int:
-    """What processes can still have of this machine's main memory."""
+def free_memory_bytes() -> int | None:
+    """What processes can still have of this machine's main memory; None where a GPU will do the training."""
+    if shutil.which("nvidia-smi"):
+        return None
     import psutil
 
     return psutil.virtual_memory().available
@@ -56,7 +58,7 @@ def named(artifacts: Iterable[ArtifactRow], kind: str, reference: str) -> Artifa
     )  # fmt: skip
 
 
-def expect(recipe: Recipe, artifacts: Sequence[ArtifactRow], free_bytes: int) -> list[Fact]:
+def expect(recipe: Recipe, artifacts: Sequence[ArtifactRow], free_bytes: int | None) -> list[Fact]:
     """What is known of the resolved recipe's run beforehand."""
     if isinstance(recipe, PretrainRecipe):
         return _training(recipe, artifacts, free_bytes)
@@ -83,7 +85,7 @@ def measured_speed(artifacts: Sequence[ArtifactRow]) -> Speed | None:
     return None
 
 
-def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_bytes: int) -> list[Fact]:
+def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_bytes: int | None) -> list[Fact]:
     vocabulary = _vocabulary(artifacts, recipe.tokenizer)
     if vocabulary is None:
         return [Fact("parameters", "known once the tokenizer is made", style="muted")]
@@ -121,8 +123,8 @@ def _passes(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], found: Est
     return None
 
 
-def _memory(needed: int, free: int) -> Fact:
-    if shutil.which("nvidia-smi"):
+def _memory(needed: int, free: int | None) -> Fact:
+    if free is None:
         return Fact("memory", figures.size(needed), "(what the GPU has is looked at when it starts)")
     of = f"({figures.size(free)} are free)"
     if needed > free:

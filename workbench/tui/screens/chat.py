@@ -177,6 +177,7 @@ class ChatScreen(WorkbenchScreen):
 
     def _show_state(self) -> None:
         """The pane's title, the figures at its lower edge, and the model's pane."""
+        self.query_one(AskArea).waits = self.stream is not None
         talk = self.query_one("#talk")
         if self.model is None:
             entitle(talk, "No model is open")
@@ -213,7 +214,8 @@ class ChatScreen(WorkbenchScreen):
             talk.border_subtitle = ""
             return
         rate = self.stream.tokens_per_second()
-        talk.border_subtitle = f"{self.stream.tokens} tokens" + (f", {rate:.1f} tokens/s" if rate else "")
+        written = f"{self.stream.tokens} tokens" + (f", {rate:.1f} tokens/s" if rate else "")
+        talk.border_subtitle = written if self.stream.tokens else "reading what was said ..."
 
     def _note(self, text: str, speaker: str = "note") -> None:
         self.query_one(Transcript).say(speaker, text)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical, VerticalScroll
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -96,6 +97,8 @@ class FormScreen(WorkbenchScreen):
         self.source_facts: list[Fact] = []
         self.plan_problem: WorkbenchError | None = None
         self.starting = False
+        self.said = ""  # by a start that had nothing to do
+        self._planning: Timer | None = None
         self._before: dict[str, str] = {}  # the texts that stood in it before anything was typed
 
     def heading(self) -> str:
@@ -215,9 +218,14 @@ class FormScreen(WorkbenchScreen):
         for place, group in enumerate(groups):
             wrong = any(item.path in self.checked.errors for item in group.fields)
             self.query_one(f"#fold-{place}", Fold).say(self.draft.set_in(group), wrong=wrong)
-        self.plan_problem = None
+        self.plan_problem, self.said = None, ""
         self._say_status()
         self._show_outlook()
+        if self._planning is not None:
+            self._planning.stop()
+        self._planning = self.set_timer(PAUSE, self._plan_now)
+
+    def _plan_now(self) -> None:
         self.run_worker(self._look_ahead(), group="plan", exclusive=True, exit_on_error=True)
 
     def _say_status(self) -> None:
@@ -230,6 +238,8 @@ class FormScreen(WorkbenchScreen):
             button.say(f"To mend first: {names}.", "warn")  # what is wrong stands beside each
         elif wrong is not None:
             button.say(str(wrong), "warn")
+        elif self.said:
+            button.say(self.said, "good")
         elif self.steps and all(happens.startswith("made already") for _, happens, _ in self.steps):
             button.say("There is nothing to do: it is made already.", "good")
         else:
@@ -255,13 +265,12 @@ class FormScreen(WorkbenchScreen):
         wide.end()
 
     async def _look_ahead(self) -> None:
-        """Plan what would run, once nothing was typed for a moment."""
+        """Plan what would run."""
         recipe, project, live = self.checked.recipe, self.app.project, self.app.live
         if recipe is None or project is None or live is None:
             self.steps, self.source_facts = [], []
             self._show_outlook()
             return
-        await asyncio.sleep(PAUSE)
         try:
             if isinstance(recipe, ImportRecipe):
                 # Its plan hashes every source: that waits for the start.
@@ -347,8 +356,11 @@ class FormScreen(WorkbenchScreen):
         finally:
             self.starting = False
             self._say_status()
-        if started.run is not None:
-            self.dismiss()
+        if started.run is None:
+            self.said = started.sentence
+            self._say_status()
+            return
+        self.dismiss()
         self.app.in_background(lambda: started, self.app.tell_started)
 
     def do_fold(self, _: str = "") -> None:

@@ -11,6 +11,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 
 from workbench.errors import WorkbenchError
 from workbench.store.artifacts import Artifact, problems, read_manifest
+from workbench.store.project import FOLDERS
 from workbench.tui import actions, figures, model_tree, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.model_tree import Node
@@ -116,7 +117,7 @@ class ModelsScreen(WorkbenchScreen):
 
     def cells(self, node: Node) -> list[Text]:
         on, item = self.query_one(Table), node.artifact
-        name = on.assemble((node.guide(ascii=self.app.ascii), "line"))
+        name = on.assemble((node.guide(ascii=self.app.ascii), "muted"))
         name.append_text(on.assemble((safe.line(item.id), "strong" if item.kind == "model" else "text")))
         return [
             name,
@@ -179,8 +180,7 @@ class ModelsScreen(WorkbenchScreen):
             origin.pairs(self.manifest.versions.items())
             origin.heading(("Files", "strong"))
             origin.pairs((str(figures.size(kept["bytes"])), path) for path, kept in self.manifest.files.items())
-        if self.app.project is not None:
-            origin.sentence(str(self.app.project.folder(item.kind) / item.id))
+        origin.sentence(f"in {FOLDERS[item.kind]}/{item.id} of the project")
         origin.end()
 
     def _say_verified(self, on: Sections, item: ArtifactRow) -> None:
@@ -270,8 +270,6 @@ class ModelsScreen(WorkbenchScreen):
         self.app.in_background(lambda: problems(folder), done)
 
     def _mend(self, item: ArtifactRow) -> str:
-        from workbench.store.project import FOLDERS
-
         return f"Remove the folder {FOLDERS[item.kind]}/{item.id} and run its recipe again: all else stays."
 
     def do_new(self, _: str = "") -> None:

@@ -46,6 +46,7 @@ class AskArea(TextArea):
             show_line_numbers=False, soft_wrap=True, id=id,
         )  # fmt: skip
         self.cursor_blink = False
+        self.waits = False  # an answer is being written: Esc stops that
         self.sent: list[str] = []
         self._place = 0  # in the history; its length: the line that is being written
         self._written = ""
@@ -102,6 +103,12 @@ class AskArea(TextArea):
 
     def do_keys(self, _: str = "") -> None:
         self.post_message(self.Left())
+
+    def why_not_keys(self, _: str = "") -> str | None:
+        return "Esc stops the answer first." if self.waits else None
+
+    def why_not_send(self, _: str = "") -> str | None:
+        return "An answer is being written: Esc stops it." if self.waits else None
 
     def why_not_earlier(self, _: str = "") -> str | None:
         return None if self.sent else "Nothing was sent yet."
