@@ -66,6 +66,9 @@ class Checkpoints:
         self.folder = folder
         self._keep_last, self._keep_best = keep_last, keep_best
 
+    def path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
     def save(
         self,
         model: PreTrainedModel,
@@ -78,7 +81,7 @@ class Checkpoints:
 
         Raises `WorkbenchError` if the disk has no room; earlier checkpoints stay as they were.
         """
-        final = self.folder / f"step-{progress.step:08d}"
+        final = self.path(progress.step)
         partial = final.with_name(final.name + PARTIAL)
         needed = _needed_bytes(model, tokenizer)
         try:
@@ -123,9 +126,9 @@ class Checkpoints:
 
     def _forget(self, progress: Progress) -> None:
         steps = sorted((path for path in self.folder.glob("step-*") if not path.name.endswith(PARTIAL)), reverse=True)
-        best = f"step-{progress.best_step:08d}" if self._keep_best else ""
+        best = self.path(progress.best_step) if self._keep_best else None
         for path in steps[self._keep_last :]:
-            if path.name != best:
+            if path != best:
                 _remove(path)
 
 

@@ -213,7 +213,8 @@ def held_out_text(stream: TokenStream, tokenizer: TextTokenizer) -> str:
 
 def report(training: Training) -> dict[str, Any]:
     """What the model's manifest keeps of its training."""
-    progress, metrics = training.progress, training.metrics
+    progress, seconds = training.progress, training.metrics.seconds
+    best = training.checkpoints.path(progress.best_step)
     return {
         "parameters": sum(parameter.numel() for parameter in training.model.causal_lm.parameters()),
         "steps": progress.step,
@@ -222,7 +223,8 @@ def report(training: Training) -> dict[str, Any]:
         "eval_bits_per_byte": progress.eval_bits_per_byte,
         "best_step": progress.best_step,
         "best_eval_loss": progress.best_eval_loss,
-        "tokens_per_second": progress.tokens / seconds if (seconds := metrics.seconds) else None,
+        "best_checkpoint": f"{best.parent.name}/{best.name}" if best.is_dir() else None,
+        "tokens_per_second": progress.tokens / seconds if seconds else None,
         "seconds": seconds,
         "dtype": training.recipe.precision.dtype,
         "compiled": progress.compiled,

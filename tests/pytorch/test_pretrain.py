@@ -35,6 +35,7 @@ def test_it_learns_and_leaves_a_model(workspace: Workspace) -> None:
     assert report["parameters"] == model.num_parameters() == listener.all(Estimated)[0].parameters
     assert report["tokens"] == 150 * 8 * 64
     assert report["eval_bits_per_byte"] == evaluated[150]
+    assert report["best_checkpoint"] == f"checkpoints/step-{report['best_step']:08d}"
     assert sorted(path.name for path in job.output.iterdir()) == [
         "config.json", "generation_config.json", "held_out.txt", "model.safetensors",
         "tokenizer.json", "tokenizer_config.json",

@@ -28,8 +28,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from engines.pytorch import device as devices
 from engines.pytorch.model import new_model
-from tests.speed.stages import Workspace
-from workbench.contract import Metrics
+from tests.speed.stages import Moment, Rate, Workspace
 from workbench.corpus.packing import Batches, split
 from workbench.corpus.shards import Shards
 from workbench.recipes.base import validate
@@ -51,24 +50,13 @@ class Windows(Dataset):
 
 class Clock(TrainerCallback):
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.ends: list[Moment] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.perf_counter())
+        self.ends.append(Moment(len(self.ends) + 1, time.perf_counter(), time.process_time()))
 
 
-def rate(tokens: int, steps: int, begin: float, end: float) -> float:
-    return tokens * steps / (end - begin)
-
-
-def of_ours(workspace: Workspace, name: str, settings: dict[str, Any], warmup: int) -> float:
-    attempt = workspace.run("pretrain", name, corpus="corpus", tokenizer="tokenizer", **settings)
-    steps = [event for event in attempt.all(Metrics) if event.loss is not None]
-    first, last = steps[warmup - 1], steps[-1]
-    return (last.tokens - first.tokens) / (last.time - first.time)
-
-
-def of_the_trainer(workspace: Workspace, settings: dict[str, Any], warmup: int, compiled: bool) -> float:
+def of_the_trainer(workspace: Workspace, settings: dict[str, Any], warmup: int, compiled: bool) -> Rate:
     job = workspace.job(
         "pretrain", f"trainer-{time.monotonic_ns()}", corpus="corpus", tokenizer="tokenizer", **settings
     )
@@ -105,8 +93,7 @@ def of_the_trainer(workspace: Workspace, settings: dict[str, Any], warmup: int, 
         seed=0,
     )
     Trainer(model=model, args=arguments, train_dataset=Windows(batches, steps), callbacks=[clock]).train()
-    tokens = recipe.batch.batch_size * recipe.model.max_length
-    return rate(tokens, steps - warmup, clock.ends[warmup - 1], clock.ends[-1])
+    return Rate.between(clock.ends[warmup - 1], clock.ends[-1], recipe.batch.batch_size * recipe.model.max_length)
 
 
 def main() -> None:
@@ -138,11 +125,13 @@ def main() -> None:
         workspace.prepare(["python-docs"], options.vocab_size)
         ratios = []
         for number in range(options.rounds):
-            ours = of_ours(workspace, f"run-{number}", settings, warmup)
+            attempt = workspace.run("pretrain", f"run-{number}", corpus="corpus", tokenizer="tokenizer", **settings)
+            ours = attempt.rate(after_step=warmup)
             theirs = of_the_trainer(workspace, settings, warmup, options.compile)
-            ratios.append(ours / theirs)
-            print(f"round {number + 1}: ours {ours:,.0f} tokens/s, Trainer {theirs:,.0f}, ratio {ours / theirs:.3f}")
-    print(f"median ratio {statistics.median(ratios):.3f} (target 1.1)")
+            ratios.append(ours.over(theirs))
+            print(f"round {number + 1}: ours {ours}, Trainer {theirs}, ratio {ratios[-1][0]:.3f}", flush=True)
+    wall, processor = (statistics.median(column) for column in zip(*ratios, strict=True))
+    print(f"median ratio {wall:.3f} (target 1.1); in processor time {processor:.3f}")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engines.pytorch import PyTorchEngine
-from workbench.contract import Event, Failed, Finished, Job, Warned, parse_event
+from workbench.contract import Event, Failed, Finished, Job, Metrics, Warned, parse_event
 from workbench.corpus.engine import CorpusEngine
 from workbench.errors import WorkbenchError
 from workbench.recipes.fields import nested
@@ -35,13 +36,13 @@ class Workspace:
         """
         job = self.job(stage, name, **settings)
         job.write(job.directory / "job.json")
-        reporter = RunReporter(job.directory)
+        reporter = TimedReporter(job.directory)
         engine = PyTorchEngine() if stage == "pretrain" else CorpusEngine()
         try:
             engine.run(job, reporter)
         finally:
             reporter.close()
-        return Attempt(job)
+        return Attempt(job, reporter.moments)
 
     def job(self, stage: str, name: str | None = None, **settings: Any) -> Job:
         values = nested({key.replace("__", "."): value for key, value in settings.items()})
@@ -62,10 +63,54 @@ class Workspace:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """When a step had been made: on the wall's clock, and in processor time of this process."""
+
+    step: int
+    wall: float
+    processor: float
+
+
+class TimedReporter(RunReporter):
+    """Remembers when the bunches of steps ended that the training reports together."""
+
+    def __init__(self, directory: Path):
+        super().__init__(directory)
+        self.moments: list[Moment] = []
+
+    def emit(self, event: Event) -> None:
+        super().emit(event)
+        if isinstance(event, Metrics) and event.loss is not None:
+            if self.moments and time.perf_counter() - self.moments[-1].wall < 0.002:
+                self.moments.pop()  # the same bunch: its last step is the one that has just been made
+            self.moments.append(Moment(event.step, time.perf_counter(), time.process_time()))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Tokens per second of the wall's clock, and per second of processor time, which a busy machine blurs less."""
+
+    wall: float
+    processor: float
+
+    @classmethod
+    def between(cls, first: Moment, last: Moment, tokens_per_step: int) -> Rate:
+        tokens = (last.step - first.step) * tokens_per_step
+        return cls(tokens / (last.wall - first.wall), tokens / (last.processor - first.processor))
+
+    def over(self, other: Rate) -> tuple[float, float]:
+        return self.wall / other.wall, self.processor / other.processor
+
+    def __str__(self) -> str:
+        return f"{self.wall:,.0f} tokens/s ({self.processor:,.0f} a processor second)"
+
+
+@dataclass(frozen=True)
 class Attempt:
     """What a run said."""
 
     job: Job
+    moments: list[Moment]
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -78,6 +123,12 @@ class Attempt:
 
     def all(self, kind: type) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
+
+    def rate(self, after_step: int) -> Rate:
+        """From the first bunch that ended after `after_step` to the end, a checkpoint between them included."""
+        batch, model = self.job.recipe["batch"], self.job.recipe["model"]
+        first = next(moment for moment in self.moments if moment.step >= after_step)
+        return Rate.between(first, self.moments[-1], batch["batch_size"] * model["max_length"])
 
     def report(self) -> dict[str, Any]:
         return dict(self.all(Finished)[0].report)
