@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import time
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from workbench import __version__, durable
 from workbench.contract import Finished, Job, Progress, Reporter, Started, Stopped, Warned
@@ -96,7 +99,7 @@ class _Export:
 
     def run(self) -> None:
         quantization = self.recipe.quantization
-        self._check_disk()
+        self._check_room()
         if self.vocabulary.normalizer:
             self.reporter.emit(
                 Warned(
@@ -211,16 +214,24 @@ class _Export:
 
         return progress
 
-    def _check_disk(self) -> None:
-        numbers = sum(_product(self.checkpoint.shape(name)) for name in self.checkpoint.names)
-        needed = numbers * (4 if self.unquantized == "f32" else 2)
+    def _check_room(self) -> None:
+        """Raises `WorkbenchError` if the disk or the memory cannot hold what the export needs."""
+        numbers = sum(math.prod(self.checkpoint.shape(name)) for name in self.checkpoint.names)
+        disk = numbers * (4 if self.unquantized == "f32" else 2)
         if self.recipe.quantization in QUANTIZATIONS:
-            needed += numbers * 9 // 8  # q8_0 takes 8.5 bits a weight; both files are there for a while
+            disk += numbers * 9 // 8  # q8_0 takes 8.5 bits a weight; both files are there for a while
         free = shutil.disk_usage(self.file.parent).free
-        if free < needed:
+        if free < disk:
             raise WorkbenchError(
-                f"The export needs {needed / 2**30:.2f} GiB of disk, and {free / 2**30:.2f} GiB are free.",
+                f"The export needs {disk / 2**30:.2f} GiB of disk, and {free / 2**30:.2f} GiB are free.",
                 "Free some space, then run it again.",
+            )
+        memory, available = numbers * 4, psutil.virtual_memory().available
+        if available < memory:
+            raise WorkbenchError(
+                f"The check of the export holds the model in float32, {memory / 2**30:.1f} GiB, and "
+                f"{available / 2**30:.1f} GiB of memory are free.",
+                "Close other programs, or export on a larger machine.",
             )
 
 
@@ -240,10 +251,3 @@ def _own_type(checkpoint: Checkpoint) -> str:
     """The narrowest type that holds the checkpoint's matrices exactly."""
     kinds = {checkpoint.dtype(name) for name in checkpoint.names if len(checkpoint.shape(name)) > 1}
     return {frozenset({"F16"}): "f16", frozenset({"BF16"}): "bf16"}.get(frozenset(kinds), "f32")
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result

@@ -71,6 +71,6 @@ def describe(fallen: dict[str, str], total: int, quantization: str) -> str:
         kinds.setdefault(kind.lower(), set()).add(re.sub(r"^blk\.\d+", "blk.*", name))
     parts = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in sorted(kinds.items()))
     return (
-        f"{len(fallen)} of {total} matrices are not {quantization}, as their widths do not divide into its blocks "
-        f"(llama.cpp fell back to {parts})."
+        f"{len(fallen)} of {total} matrices cannot be {quantization}, whose blocks do not divide their widths; "
+        f"llama.cpp fell back to {parts}."
     )

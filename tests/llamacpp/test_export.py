@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engines.llamacpp import LlamaCppEngine, export
@@ -228,6 +229,11 @@ class TestRefusals:
         usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
         assert "GiB are free" in self.refused(model, tmp_path).what
+
+    def test_a_memory_that_is_too_small(self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        memory = psutil.virtual_memory()._replace(available=1_000_000)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+        assert "GiB of memory are free" in self.refused(model, tmp_path).what
 
 
 class TestChecks:
