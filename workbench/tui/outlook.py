@@ -90,14 +90,14 @@ def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_byt
     if vocabulary is None:
         return [Fact("parameters", "known once the tokenizer is made", style="muted")]
     found = estimate(recipe, vocabulary)
-    optimum = f"({COMPUTE_OPTIMAL} make the most of the compute)"
+    optimum = f"({COMPUTE_OPTIMAL} is compute-optimal)"
     facts = [
         Fact("parameters", figures.count(found.parameters)),
         Fact("trains on", f"{figures.count(found.tokens)} tokens", f"({figures.count(found.tokens_per_step)} a step)"),
         Fact("tok/param", f"{found.tokens_per_parameter:.3g}", optimum),
     ]
     if (passes := _passes(recipe, artifacts, found)) is not None:
-        facts.append(Fact("epochs", f"{passes:.3g}", "(times through the corpus)"))
+        facts.append(Fact("epochs", f"{passes:.3g}"))
     return [
         *facts,
         Fact("compute", f"{found.flops:.2g} FLOPs"),

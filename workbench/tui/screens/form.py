@@ -39,19 +39,20 @@ class Row(Vertical):
     DEFAULT_CSS = """
     Row { height: auto; }
     Row > Horizontal { height: auto; }
-    Row .name { width: 30; color: $foreground; }
-    .group Row .name { width: 28; }
+    Row .name { width: 16; color: $foreground; }
     Row .unit { width: 12; padding: 0 1; color: $muted; }
     Row .control { width: 1fr; max-width: 60; }
-    Row .wrong { display: none; color: $error; padding: 0 0 0 30; }
-    .group Row .wrong { padding: 0 0 0 28; }
+    Row .wrong { display: none; color: $error; padding: 0 0 0 16; }
     Row.-wrong .wrong { display: block; }
+    Row.-lines .control { max-width: 100; }
+    Row.-lines .unit { display: none; }
     """
 
     def __init__(self, field: RecipeField, control: Control):
         super().__init__()
         self.field, self.control = field, control
         control.add_class("control")
+        self.set_class(isinstance(control, LinesField), "-lines")
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -76,6 +77,8 @@ class FormScreen(WorkbenchScreen):
     FormScreen #fields { height: 1fr; scrollbar-size-vertical: 1; }
     FormScreen .group { height: auto; display: none; padding: 0 0 0 2; margin-bottom: 1; }
     FormScreen .group.-open { display: block; }
+    FormScreen .group Row .name { width: 28; }
+    FormScreen .group Row .wrong { padding: 0 0 0 28; }
     FormScreen #side { height: auto; }
     FormScreen #outlook { height: auto; }
     FormScreen #about { height: 2; padding: 0 2; }
@@ -129,8 +132,7 @@ class FormScreen(WorkbenchScreen):
         if item.artifact or item.choices or item.type is bool:
             return Pick(item.name, self._options(item), text or shown_value(item.default))
         if item.many:
-            hint = "paths: files, folders or globs; one a line" if item.name == "sources" else "one a line"
-            return LinesField(text, placeholder=hint)
+            return LinesField(text, placeholder=shown_value(item.default) or "paths of files and folders, or globs")
         return LineField(text)
 
     def _options(self, item: RecipeField) -> list[tuple[str, str]]:
@@ -256,7 +258,7 @@ class FormScreen(WorkbenchScreen):
         narrow.state(heading, (), [(fact.what, fact.value) for fact in facts])
         wide.begin()
         if facts:
-            wide.pairs((fact.what, f"{fact.value} {fact.more}".strip(), fact.style) for fact in facts)
+            wide.pairs(((fact.what, f"{fact.value} {fact.more}".strip(), fact.style) for fact in facts), names=11)
         if self.steps:
             wide.heading(("What happens", "strong"))
             wide.lines(self.steps)
@@ -301,8 +303,11 @@ class FormScreen(WorkbenchScreen):
         item = focused.query_ancestor(Row).field
         default = shown_value(item.default).strip() if not item.artifact else ""
         more = [f"default {default}" if default and not item.many else "", _bounds(item), item.path, item.flag]
-        space = "  " if self.has_class("-narrow") else "\n"
-        words.say((item.description, "text"), (space + " · ".join(filter(None, more)), "muted"))
+        narrow = self.has_class("-narrow")
+        said: list[tuple[str, str]] = [(item.description, "text")]
+        if not (narrow and len(item.description) > self.size.width - 4):  # two lines are all there is room for
+            said.append((("  " if narrow else "\n") + " · ".join(filter(None, more)), "muted"))
+        words.say(*said)
 
     async def on_fold_toggled(self, event: Fold.Toggled) -> None:
         await self._unfold(event.fold)
@@ -316,7 +321,7 @@ class FormScreen(WorkbenchScreen):
         if fold.open and not holder.children:
             await holder.mount_all([Row(item, self._control(item)) for item in group.fields])
             self._bring_up_to_date()
-        if fold.open:
+        if fold.open and fold.has_focus:
             holder.scroll_visible(animate=False)
             fold.scroll_visible(animate=False)
 
