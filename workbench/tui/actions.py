@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
 
-from workbench.tui.places import BY_ID, PLACES, SCREENS
+from workbench.tui.places import BY_ID, PARTS, PLACES, SCREENS
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -243,15 +243,13 @@ def places_of(node: DOMNode | None) -> list[tuple[str, DOMNode]]:
 def named(word: str, active: Iterable[str] = ()) -> Action | None:
     """The action that the first word of a command means: of the active places first, then of any."""
     wanted = word.strip().lower()
-    ranked = [place for place in active if place not in ("list", "log")] + [
-        "everywhere",
-        *(place.id for place in SCREENS),
-    ]
-    for place in ranked:
-        for action in of(place):
-            if wanted in (action.verb, action.id):
-                return action
-    return None
+    return next((action for action in commands(active) if wanted in (action.verb, action.id)), None)
+
+
+def commands(active: Iterable[str]) -> list[Action]:
+    """What can be typed: the actions of the active places, then those of everywhere and of the other screens."""
+    ranked = [place for place in active if place not in PARTS] + ["everywhere", *(place.id for place in SCREENS)]
+    return [action for place in dict.fromkeys(ranked) for action in of(place)]
 
 
 def keys_table() -> str:

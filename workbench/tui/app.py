@@ -23,7 +23,7 @@ from workbench.errors import WorkbenchError
 from workbench.store.project import Project
 from workbench.tui import actions, terminal, theme
 from workbench.tui.live import Changes, Live
-from workbench.tui.places import SCREENS, screen_for
+from workbench.tui.places import PARTS, SCREENS, screen_for
 from workbench.tui.screens.base import WorkbenchScreen
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ class WorkbenchApp(App[str]):
         """The command line, with `text` in it."""
         from workbench.tui.screens.command_line import CommandLine
 
-        self.push_screen(CommandLine(text), lambda typed: self.perform_command(typed) if typed else None)
+        active = [place for place, _ in actions.places_of(self.screen.focused or self.screen)]
+        self.push_screen(CommandLine(text, active), lambda typed: self.perform_command(typed) if typed else None)
 
     # ------------------------------------------------------------------ actions
 
@@ -181,7 +182,7 @@ class WorkbenchApp(App[str]):
         if action is None:
             from workbench.recipes.base import nearest
 
-            known = sorted({item.verb for item in actions.ACTIONS if item.place not in ("list", "log")})
+            known = sorted({item.verb for item in actions.commands(active)})
             self.tell(f"There is no command {word!r}. {nearest(word, known)}", severity="warning")
             return
         if self.owner_of(action) is None and screen_for(action.place):
@@ -218,7 +219,7 @@ class WorkbenchApp(App[str]):
                 yield SystemCommand(f"Go to {place.title}", place.help, partial(self.go, place.id))
         for name, owner in actions.places_of(screen.focused or screen):
             for action in actions.of(name):
-                if name not in ("list", "log") and actions.reason(owner, action) is None:
+                if name not in PARTS and actions.reason(owner, action) is None:
                     yield SystemCommand(action.title, action.help, partial(self.perform, action))
 
     # ------------------------------------------------------------------ the actions of "everywhere"

@@ -19,6 +19,7 @@ class Place:
     help: str
     letter: str = ""
     target: str = ""  # "module:Class" under workbench.tui.screens
+    part: bool = False  # of a screen, for moving in it: no commands, and not in menus
     needs_project: bool = True
 
     def make(self) -> WorkbenchScreen:
@@ -64,17 +65,18 @@ PLACES = (
         letter="c",
         target="chat:ChatScreen",
     ),
-    Place(id="ask", title="Line", help="The line to the model. Ctrl+J begins another line in it."),
+    Place(id="ask", part=True, title="Line", help="The line to the model. Ctrl+J begins another line in it."),
     Place(id="form", title="Form", help="What a stage is to do: its recipe, field by field."),
-    Place(id="field", title="Fields", help="A field of a form: type a value; empty takes the grey one."),
-    Place(id="list", title="Lists", help="A list: move with the arrows, open with Enter."),
-    Place(id="road", title="Road", help="The stops between text and chat: choose one with the arrows."),
-    Place(id="log", title="Texts", help="A log or another long text: move with the arrows."),
+    Place(id="field", part=True, title="Fields", help="A field of a form: type a value; empty takes the grey one."),
+    Place(id="list", part=True, title="Lists", help="A list: move with the arrows, open with Enter."),
+    Place(id="road", part=True, title="Road", help="The stops between text and chat: choose one with the arrows."),
+    Place(id="log", part=True, title="Texts", help="A log or another long text: move with the arrows."),
     Place(id="compare", title="Comparison", help="Runs side by side: their loss, and where their recipes differ."),
-    Place(id="dialog", title="Dialogs", help="A question: choose with a key."),
+    Place(id="dialog", part=True, title="Dialogs", help="A question: choose with a key."),
 )
 
 BY_ID = {place.id: place for place in PLACES}
+PARTS = {place.id for place in PLACES if place.part}
 SCREENS = tuple(place for place in PLACES if place.letter)
 
 

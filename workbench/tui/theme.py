@@ -46,7 +46,7 @@ LIGHT = Theme(
     primary="#2a5d9f",
     secondary="#6a4fa3",
     accent="#9a5b00",
-    success="#2b7a3e",
+    success="#22693a",
     warning="#9a5b00",
     error="#b3352a",
     foreground="#22272e",
@@ -55,7 +55,7 @@ LIGHT = Theme(
     panel="#eeece7",
     boost="#eeece7",
     variables={
-        "muted": "#656d78",
+        "muted": "#5e6671",
         "line": "#cfcbc2",
         "bar": "#f1efea",
         "cursor": "#d5e2f3",

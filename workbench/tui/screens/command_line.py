@@ -17,7 +17,6 @@ from workbench.tui.widgets.table import Column, Table
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
-WITHOUT_COMMANDS = ("list", "log", "dialog", "compare")
 SHOWN = 8  # matches above the line
 
 
@@ -33,9 +32,10 @@ class CommandLine(Dialog[str | None]):
     CommandLine.-ascii #box { border-top: ascii $line; }
     """
 
-    def __init__(self, text: str = ""):
+    def __init__(self, text: str, active: list[str]):
+        """`active` are the places below, innermost first."""
         super().__init__()
-        self.text = text
+        self.text, self.active = text, active
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -95,9 +95,8 @@ class CommandLine(Dialog[str | None]):
         exact = " " in text.strip() or text.endswith(" ")
         found = [
             action
-            for action in actions.ACTIONS
-            if action.place not in WITHOUT_COMMANDS
-            and (action.verb == word if exact else word in action.verb or word in action.title.lower())
+            for action in actions.commands(self.active)
+            if (action.verb == word if exact else word in action.verb or word in action.title.lower())
         ]
         found.sort(key=lambda action: not action.verb.startswith(word))
         table = self.query_one(Table)

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from workbench.tui import actions
-from workbench.tui.places import BY_ID, SCREENS
+from workbench.tui.places import BY_ID, PARTS, SCREENS
 from workbench.tui.screens.dialog import Dialog
 from workbench.tui.widgets.painted import Painted
 
@@ -49,7 +49,7 @@ class HelpText(Painted, Static):
     def __init__(self, places: list[str]):
         super().__init__(markup=False)
         # The screen comes first: what a list is, everybody knows.
-        self.places = sorted(places, key=lambda name: (name == "list") + 2 * (name == "everywhere"))
+        self.places = sorted(places, key=lambda name: (name in PARTS) + 2 * (name == "everywhere"))
 
     def render(self) -> Group:
         parts: list[RenderableType] = []

@@ -13,15 +13,13 @@ from textual.containers import Vertical
 from textual.screen import Screen
 
 from workbench.tui import actions
-from workbench.tui.places import SCREENS
+from workbench.tui.places import PARTS, SCREENS
 from workbench.tui.screens.dialog import Dialog
 from workbench.tui.screens.dialogs import Words
 from workbench.tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
-
-WITHOUT_MENU = ("list", "log", "dialog")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def action_menu(over: Screen[object], *, ascii: bool) -> Menu:
     """All that can be done on `over`, the innermost place first, and why what cannot be done cannot."""
     choices = []
     for place, owner in actions.places_of(over.focused or over):
-        if place in WITHOUT_MENU:
+        if place in PARTS:
             continue
         for action in actions.of(place):
             if action.id not in ("everywhere.actions", "everywhere.command"):

@@ -92,6 +92,7 @@ class LogTail(Painted, ScrollView, can_focus=True):
     def _resize_to_lines(self) -> None:
         widest = max((len(line) for line in self.lines), default=0)
         self.virtual_size = Size(widest, len(self.shown()))
+        self._refresh_scrollbars()  # Textual looks only when the widget's own size changes
         self.refresh()
 
     def shown(self) -> list[str]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.style import Style
 from rich.text import Text
 from textual.color import Color
 from textual.theme import Theme
-from textual.widget import Widget
+
+if TYPE_CHECKING:
+    from textual.widget import Widget as Mixin
+else:
+    Mixin = object
 
 # Name of a style -> variable of the theme, and whether it is bold.
 PALETTE = {
@@ -27,8 +31,11 @@ PALETTE = {
 GROUNDS = {"cursor": "cursor", "cursor-blurred": "cursor-blurred"}
 
 
-class Painted(Widget):
-    """A widget that draws Rich `Text` in the theme's colours: `paint("good")` is the style of success."""
+class Painted(Mixin):
+    """A widget that draws Rich `Text` in the theme's colours: `paint("good")` is the style of success.
+
+    It stands before the widget that it is mixed into; as a widget itself it would hide that one's styles.
+    """
 
     @property
     def ascii(self) -> bool:

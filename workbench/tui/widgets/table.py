@@ -92,6 +92,7 @@ class Table(Painted, ScrollView, can_focus=True):
         self.rows = rows
         place = next((i for i, row in enumerate(rows) if self.key(row) == before), None) if before is not None else None
         self.virtual_size = Size(1, len(rows) + self.header)
+        self._refresh_scrollbars()  # Textual looks only when the widget's own size changes
         self.set_reactive(Table.cursor, min(self.cursor, max(len(rows) - 1, 0)) if place is None else place)
         self.refresh()
         self._announce()

@@ -1,0 +1,181 @@
+"""The frame: projects, dialogs, themes, leaving, failing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.color import Color
+from textual.widgets import Input
+
+from tests.tui.drive import loaded, text_of, typed, until
+from workbench.errors import WorkbenchError
+from workbench.store.project import SETTINGS, Project, create
+from workbench.store.recent import remember
+from workbench.tui.app import WorkbenchApp, write_crash_log
+from workbench.tui.screens.dialogs import AskLine, ErrorDialog
+from workbench.tui.screens.map import MapScreen
+from workbench.tui.screens.start import StartScreen
+from workbench.tui.terminal import Terminal, detect
+from workbench.tui.widgets.table import Column, Table
+
+AppOn = Callable[..., WorkbenchApp]
+
+
+async def test_without_a_project_it_starts_with_what_to_do(app_on: AppOn) -> None:
+    async with app_on(None).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "No project was opened yet." in text_of(pilot))
+        assert "make a new one" in text_of(pilot)
+
+
+async def test_a_new_project_is_made_and_opened(app_on: AppOn, tmp_path: Path) -> None:
+    app = app_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, AskLine))
+        app.screen.query_one(Input).value = str(tmp_path / "fresh")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, MapScreen) and "not made yet" in text_of(pilot))
+        assert (tmp_path / "fresh" / SETTINGS).exists()
+        assert "Import text" in text_of(pilot)
+        assert app.project is not None
+        assert app.project.name == "fresh"
+
+
+async def test_a_recent_project_is_opened_with_enter(app_on: AppOn, example: Project) -> None:
+    remember(example)
+    app = app_on(None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, StartScreen) and "my-llm" in text_of(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, MapScreen) and "books-bpe-4k" in text_of(pilot))
+
+
+async def test_another_project_takes_the_place_of_the_first(app_on: AppOn, example: Project, tmp_path: Path) -> None:
+    other = create(tmp_path / "other")
+    app = app_on(example)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await loaded(pilot)
+        await pilot.press("g", "r")
+        await until(pilot, lambda: "pretrain-8" in text_of(pilot))
+        app.perform_command(f"open {other.root}")
+        await until(pilot, lambda: isinstance(app.screen, MapScreen) and "not made yet" in text_of(pilot))
+        await pilot.press("g", "r")
+        await until(pilot, lambda: "Nothing was started" in text_of(pilot))
+        assert "pretrain-8" not in text_of(pilot)
+
+
+async def test_an_error_is_a_sentence_with_its_remedy(app_on: AppOn, example: Project, tmp_path: Path) -> None:
+    app = app_on(example)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await loaded(pilot)
+        app.perform_command(f"open {tmp_path / 'nowhere'}")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        shown = " ".join(text_of(pilot).replace("│", " ").split())
+        assert "is not a project: it has no workbench.yaml." in shown
+        assert "Make one: workbench new" in shown
+        await pilot.press("enter")
+        assert isinstance(app.screen, MapScreen)
+
+
+async def test_leaving_says_which_runs_go_on(app_on: AppOn, example: Project) -> None:
+    app = app_on(example)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        await pilot.press("q")
+    assert app.return_value == "2 runs go on: pretrain-8, pretrain-9. `workbench` shows them again."
+
+
+async def test_letters_type_where_there_is_a_field(app_on: AppOn) -> None:
+    app = app_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, AskLine))
+        await typed(pilot, "q.g:z")
+        assert app.screen.query_one(Input).value == "q.g:z"
+
+
+async def test_themes_change_the_ground(app_on: AppOn, example: Project) -> None:
+    app = app_on(example)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        dark = app.screen.styles.background
+        app.perform_command("theme light")
+        await pilot.pause()
+        assert app.screen.styles.background != dark
+        app.perform_command("theme ansi")
+        await pilot.pause()
+        assert app.screen.styles.background.ansi is not None
+        app.perform_command("theme blue")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        assert "There are: dark, light, ansi." in text_of(pilot)
+
+
+def luminance(colour: Color) -> float:
+    """Relative luminance (WCAG 2.1)."""
+    parts = [value / 255 for value in colour.rgb]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_text_stands_out_from_its_ground_in_both_themes() -> None:
+    """At least 4.5 to 1, as WCAG asks of text; lines between panes may be fainter."""
+    from workbench.tui.theme import DARK, LIGHT
+
+    for theme in (DARK, LIGHT):
+        for name in ("foreground", "primary", "success", "warning", "error", "accent", "muted"):
+            colour = Color.parse(getattr(theme, name, None) or theme.variables[name])
+            for ground in (theme.background, theme.panel, theme.variables["bar"], theme.variables["cursor"]):
+                bright, faint = sorted((luminance(colour), luminance(Color.parse(str(ground)))), reverse=True)
+                least = 4.5 if ground in (theme.background, theme.panel, theme.variables["bar"]) else 3.5
+                assert (bright + 0.05) / (faint + 0.05) >= least, f"{theme.name}: {name} on {ground}"
+
+
+def test_a_crash_log_holds_the_traceback() -> None:
+    try:
+        raise RuntimeError("of this test")
+    except RuntimeError as error:
+        path = write_crash_log(error)
+    assert path is not None
+    assert "RuntimeError: of this test" in path.read_text()
+
+
+def test_what_the_terminal_can_do_is_read_from_its_environment() -> None:
+    assert detect({"TERM": "xterm-256color"}) == Terminal(full_screen=False)  # pytest has no terminal
+    assert detect({"TERM": "linux"}).ascii
+    assert detect({"TERM": "xterm"}).few_colours
+    assert not detect({"TERM": "xterm", "COLORTERM": "truecolor"}).few_colours
+    assert detect({"TERM": "xterm-256color", "NO_COLOR": ""}).few_colours
+    assert detect({"TERM": "xterm-256color", "SSH_CONNECTION": "10.0.0.1 22"}).poll_seconds == 1.0
+    assert detect({"TERM": "xterm-256color", "COLORFGBG": "0;15"}).light
+
+
+async def test_a_long_table_draws_only_what_is_seen(app_on: AppOn) -> None:
+    drawn: list[int] = []
+    app = app_on(None)
+    async with app.run_test(size=(80, 24)) as pilot:
+
+        def cells(row: int) -> list[object]:
+            drawn.append(row)
+            return [table.assemble(str(row))]
+
+        table = Table([Column(title="Number", width=10)], cells, key=lambda row: row)  # type: ignore[arg-type]
+        await app.screen.mount(table)
+        table.set_rows(range(100_000))
+        table.focus()
+        await pilot.press("end")
+        await until(pilot, lambda: "99999" in text_of(pilot))
+        await pilot.press("home", "pagedown")
+        await pilot.pause()
+    assert len(drawn) < 500
+
+
+async def test_the_same_folder_moved_away_is_told(app_on: AppOn, example: Project) -> None:
+    app = app_on(example)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await loaded(pilot)
+        shutil.rmtree(example.root)
+        app.live._looked = 0.0  # type: ignore[union-attr]
+        await until(pilot, lambda: app.live is not None and app.live.error is not None)
+        assert isinstance(app.live.error, WorkbenchError)  # type: ignore[union-attr]
