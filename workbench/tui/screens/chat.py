@@ -211,7 +211,10 @@ class ChatScreen(WorkbenchScreen):
     def _show_speed(self) -> None:
         talk = self.query_one("#talk")
         if self.stream is None:
-            talk.border_subtitle = ""
+            drawn = self.conversation.sampling
+            settings = f"temperature {drawn.temperature:g}, top_p {drawn.top_p:g}, max_tokens {drawn.max_tokens}"
+            # Where there is room, the settings stand beside the talk.
+            talk.border_subtitle = settings if self.has_class("-narrow") else ""
             return
         rate = self.stream.tokens_per_second()
         written = f"{self.stream.tokens} tokens" + (f", {rate:.1f} tokens/s" if rate else "")
@@ -420,6 +423,7 @@ class ChatScreen(WorkbenchScreen):
         key, _, value = argument.partition(" ")
         said = self.conversation.set(key, value)
         self.query_one(Table).refresh()
+        self._show_speed()
         return said
 
     def on_table_opened(self, event: Table.Opened) -> None:

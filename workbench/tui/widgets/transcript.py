@@ -16,6 +16,7 @@ from workbench.tui import safe
 from workbench.tui.widgets.painted import Painted
 
 GUTTER = 2  # columns for the mark of who speaks
+READABLE = 100  # columns of text; longer lines are hard to follow
 
 # Who speaks -> mark, the mark where only ASCII can be shown, style name.
 MARKS = {
@@ -35,6 +36,7 @@ class Block:
     text: str = ""
     lines: list[str] = field(default_factory=list)
     last: str = ""
+    soft: bool = False  # the last line goes on from the one above it: spaces at its beginning are not shown
 
     def append(self, piece: str) -> None:
         """Wrap what came; lines that are full never change again."""
@@ -44,21 +46,23 @@ class Block:
             self.last += line
             self._wrap()
             self.lines.append(self.last)
-            self.last = ""
+            self.last, self.soft = "", False
         self.last += rest
         self._wrap()
 
     def _wrap(self) -> None:
+        if self.soft:
+            self.last = self.last.lstrip(" ")
         while cell_len(self.last) > self.width:
             head = chop_cells(self.last[: self.width + 1], self.width)[0]
             space = head.rfind(" ") if self.last[len(head)] != " " else len(head)
             cut = space if space > 0 and head[:space].strip() else len(head)
             self.lines.append(self.last[:cut])
-            self.last = self.last[cut:].lstrip(" ")
+            self.last, self.soft = self.last[cut:].lstrip(" "), True
 
     def wrap_again(self, width: int) -> None:
         text, self.text = self.text, ""
-        self.width, self.lines, self.last = width, [], ""
+        self.width, self.lines, self.last, self.soft = width, [], "", False
         self.append(text)
 
     def height(self) -> int:
@@ -107,7 +111,7 @@ class Transcript(Painted, ScrollView, can_focus=True):
             self.say(speaker, text)
 
     def _room(self) -> int:
-        return max(10, self.scrollable_content_region.width - GUTTER)
+        return min(READABLE, max(10, self.scrollable_content_region.width - GUTTER))
 
     def _height(self) -> int:
         return self._tops[-1] + self.blocks[-1].height() if self.blocks else 0
