@@ -19,7 +19,7 @@ class Context:
     """A key-value cache of `length` tokens, shared by up to `sequences` sequences."""
 
     def __init__(self, weights: Weights, *, length: int, threads: int, sequences: int = 1, exact: bool = False):
-        """`exact` keeps keys and values in f32 and attends without fused kernels, for comparing logits.
+        """`exact` keeps keys and values in f32, on the CPU, and attends without fused kernels, to compare logits.
 
         Raises `WorkbenchError` if there is no memory for it.
         """
@@ -37,6 +37,7 @@ class Context:
         if exact:
             parameters.type_k = parameters.type_v = 0  # GGML_TYPE_F32
             parameters.flash_attn_type = 0  # LLAMA_FLASH_ATTN_TYPE_DISABLED
+            parameters.offload_kqv = parameters.op_offload = False
         self.handle = llama.llama_init_from_model(weights.handle, parameters)
         if not self.handle:
             raise WorkbenchError(

@@ -172,7 +172,7 @@ class _Export:
         self, reference: Reference, file: Path, number_type: str, count: int, *, texts: bool = False
     ) -> tuple[LogitReport, dict[str, Any]]:
         progress = self._progress("check", "tokens")
-        weights = Weights(file)
+        weights = Weights(file, gpu=False)  # GPUs round to fewer bits than the comparison resolves
         try:
             vocabulary = check_vocabulary(self.checkpoint, self.vocabulary, weights) if texts else {}
             tokens = held_out_tokens(self.checkpoint.folder, weights, count)

@@ -1,7 +1,7 @@
 """Whether llama.cpp's repacked weights work on this CPU: tried once, in a process that may die of it.
 
-On CPUs with AMX, llama-cpp-python built from source dies with SIGILL in its tile kernels, which run
-for quantised weights and more than one token at once. Loading with `use_extra_bufts` off avoids
+On CPUs with AMX, llama-cpp-python built from source dies (SIGILL, or SIGSEGV under some hypervisors) in its
+tile kernels, which run for quantised weights and more than one token at once. Loading with `use_extra_bufts` off avoids
 them, at some cost in speed, so it is switched off only where the trial dies.
 """
 
@@ -116,7 +116,7 @@ def _trial(path: str, extra: bool) -> None:
     from engines.llamacpp.context import Context
     from engines.llamacpp.weights import Weights
 
-    weights = Weights(Path(path), extra_buffers=extra)
+    weights = Weights(Path(path), extra_buffers=extra, gpu=False)
     context = Context(weights, length=64, threads=1)
     context.decode(range(33), range(33), [0] * 33, [32])  # tiles: more than one token at once, and a remainder
     context.decode([1], [33], [0], [0])  # the other kernels: one token

@@ -14,8 +14,8 @@ from workbench.errors import WorkbenchError
 class Weights:
     """An opened model. Text goes in and out as bytes of UTF-8, tokens as ids."""
 
-    def __init__(self, path: Path, *, extra_buffers: bool | None = None):
-        """`extra_buffers` None: as this machine bears them.
+    def __init__(self, path: Path, *, extra_buffers: bool | None = None, gpu: bool = True):
+        """`extra_buffers` None: as this machine bears them. `gpu`: use one where llama.cpp was built for it.
 
         Raises `WorkbenchError` if there is no such file or llama.cpp cannot read it.
         """
@@ -24,6 +24,8 @@ class Weights:
         check_file(path)
         parameters = llama.llama_model_default_params()
         parameters.use_extra_bufts = extra.work_here() if extra_buffers is None else extra_buffers
+        if not gpu:
+            parameters.n_gpu_layers = 0
         self.handle = llama.llama_model_load_from_file(bytes(path), parameters)
         if not self.handle:
             raise WorkbenchError(
