@@ -58,6 +58,7 @@ ACTIONS = (
     Action(id="road.following", key="right,down", title="Following", help="The stop after.", footer=False),
     Action(id="road.open", key="enter", title="Open", help="What is made there: versions, origin, recipe, report."),
     # Runs
+    Action(id="runs.back", key="escape", title="Back", help="Leave the zoom, or clear the filter and the marks."),
     Action(
         id="runs.stop", key="s", title="Stop", argument="RUN",
         help="Write a checkpoint and end. Nothing is lost: it can be resumed.",
@@ -90,7 +91,6 @@ ACTIONS = (
     Action(id="runs.events", key="4", title="Events", help="Warnings, requests and remarks.", footer=False),
     Action(id="runs.recipe", key="5", title="Recipe", help="What was asked for, in full.", footer=False),
     Action(id="runs.zoom", key="plus", title="Zoom", help="The chosen run over the whole screen, and back."),
-    Action(id="runs.back", key="escape", title="Back", help="Leave the zoom, or clear the filter and the marks."),
     # The comparison
     Action(id="compare.metric", key="m", title="Metric", help="Another curve."),
     Action(id="compare.back", key="escape", title="Back", help="Back to the runs."),

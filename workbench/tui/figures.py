@@ -65,6 +65,13 @@ def loss(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}" if value < 10 else f"{value:.2f}"
 
 
+def reading(value: float) -> str:
+    """A value of any metric, short: 5,152, 12.05, 3.142, 0.0003."""
+    if abs(value) >= 1000:
+        return count(value)
+    return loss(value) if abs(value) >= 0.1 else rate(value)
+
+
 def rate(value: float | None) -> str:
     """A learning rate or a norm: 0.0003, 1.2e-05."""
     return NOTHING if value is None else f"{value:.4g}"

@@ -72,7 +72,8 @@ def bits_per_byte(artifact: ArtifactRow) -> str:
         check = artifact.report.get("check")
         ours = check.get("bits_per_byte") if isinstance(check, Mapping) else None
         theirs = check.get("checkpoint_bits_per_byte") if isinstance(check, Mapping) else None
-        return f"{ours - theirs:+.4f}" if ours is not None and theirs is not None else ""
+        # Adding zero turns a rounded -0.0 into 0.0.
+        return f"{round(ours - theirs, 4) + 0.0:+.4f}" if ours is not None and theirs is not None else ""
     found = artifact.report.get("eval_bits_per_byte")
     return f"{found:.3f}" if found is not None else ""
 

@@ -20,6 +20,7 @@ from workbench.tui.model_tree import BITS_A_WEIGHT
 
 COMPUTE_OPTIMAL = 20  # tokens a parameter (Hoffmann et al. 2022)
 TIGHT = 0.8  # of the free memory
+K_BLOCK = 256  # weights that llama.cpp's K formats quantise together: rows of another width fall back
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +149,14 @@ def _export(recipe: ExportRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact
     parameters = model.report.get("parameters")
     if not isinstance(parameters, int):
         return [Fact("the model", figures.size(model.bytes))]
-    file_bytes = parameters * BITS_A_WEIGHT[recipe.quantization] / 8
+    size = figures.size(parameters * BITS_A_WEIGHT[recipe.quantization] / 8)
+    width = dict(model.recipe.get("model") or {}).get("hidden_size") or K_BLOCK
+    whole = "_k" not in recipe.quantization or width % K_BLOCK == 0
+    more = "" if whole else f"(a width of {width} takes larger formats in part)"
     return [
         Fact("parameters", figures.count(parameters)),
         Fact("the model", figures.size(model.bytes)),
-        Fact("the export", f"about {figures.size(file_bytes)}"),
+        Fact("the export", f"about {size}" if whole else f"above {size}", more),
     ]
 
 

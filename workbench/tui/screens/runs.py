@@ -126,7 +126,10 @@ class RunsScreen(WorkbenchScreen):
             first = ("n", "what to do first, on the map (g m)")
             self.query_one("#none", Empty).say("Nothing was started in this project yet.", first)
         table = self.query_one(Table)
+        first = not table.rows
         table.set_rows(self._filtered(list(live.runs.values())))
+        if first and (going := [run for run in live.active() if run.state != "queued"]):
+            table.choose(going[0].id)
         if "*" in changes.runs or self.app.now() - self._aged > AGES_SECONDS:
             self._aged = self.app.now()
             table.refresh()

@@ -66,7 +66,7 @@ class Chart(Painted, Static):
         parts: list[str | tuple[str, str]] = []
         for series in shown:
             mark = ("o" if series.marks else "-") if self.ascii else ("●" if series.marks else "─")
-            parts += [(mark, series.style), f" {series.name}  ", (figures.loss(series.points[-1][1]), "muted"), "    "]
+            parts += [(mark, series.style), f" {series.name}  ", (figures.reading(series.points[-1][1]), "muted"), "    "]
         return self.assemble(*parts)
 
     def _plot(self, shown: Sequence[Series], width: int, height: int) -> Text:
@@ -90,7 +90,7 @@ class Chart(Painted, Static):
         x_ticks, y_ticks = ticks(left, right, max(3, width // 16)), ticks(min(ys), max(ys), max(3, height // 3))
         plotext.xlim(left, right if right > left else left + 1)
         plotext.xticks(x_ticks, [figures.count(tick) for tick in x_ticks])
-        plotext.yticks(y_ticks, [f"{tick:g}" for tick in y_ticks])
+        plotext.yticks(y_ticks, [figures.count(tick) if abs(tick) >= 10_000 else f"{tick:g}" for tick in y_ticks])
         text = plotext.build().rstrip("\n")
         return self._painted(text.translate(ASCII_FRAME) if self.ascii else text, shown)
 
