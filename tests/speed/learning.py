@@ -147,7 +147,7 @@ def our_bits(workspace: Workspace, size: str, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--size", default="tiny")
+    parser.add_argument("--size", default="nano")
     parser.add_argument("--vocab-size", type=int, default=1024)
     parser.add_argument("--skip-baseline", action="store_true")
     options = parser.parse_args()
