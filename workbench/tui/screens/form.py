@@ -202,6 +202,7 @@ class FormScreen(WorkbenchScreen):
         if self.draft.texts.get(row.field.path, "") == text:
             return
         self.draft.texts[row.field.path] = text
+        self.said = ""
         self._bring_up_to_date()
 
     def _shown(self, item: RecipeField) -> str:
@@ -220,7 +221,7 @@ class FormScreen(WorkbenchScreen):
         for place, group in enumerate(groups):
             wrong = any(item.path in self.checked.errors for item in group.fields)
             self.query_one(f"#fold-{place}", Fold).say(self.draft.set_in(group), wrong=wrong)
-        self.plan_problem, self.said = None, ""
+        self.plan_problem = None
         self._say_status()
         self._show_outlook()
         if self._planning is not None:
