@@ -18,7 +18,7 @@ from workbench.store.catalog import open_catalog
 from workbench.store.project import SETTINGS, create, open_project
 from workbench.store.recent import remember
 
-PROMPT = "Return a list of "
+PROMPT = "Return the number of"
 ANSWER_TOKENS = 64
 
 
@@ -52,7 +52,7 @@ def demo(as_json: bool, path: Path, headless: bool) -> None:
         for state in states:
             if state.state != "finished":
                 raise WorkbenchError(f"The demo stopped: {state.reason}", state.remedy)
-        _chat(project.folder("export") / "python-tiny-q8", as_json)
+        _chat(project.folder("export") / "python-nano-q8", as_json)
 
 
 def _chat(model: Path, as_json: bool) -> None:
@@ -61,16 +61,16 @@ def _chat(model: Path, as_json: bool) -> None:
     from workbench.contract import Sampling
 
     loaded = registry.engine("llamacpp").load(model)
-    pieces = answers(loaded, PROMPT, Sampling(max_tokens=ANSWER_TOKENS, seed=1))
+    pieces = answers(loaded, PROMPT, Sampling(max_tokens=ANSWER_TOKENS, temperature=0.6, min_p=0.05, seed=1))
     if as_json:
-        answer({"model": "python-tiny-q8", "prompt": PROMPT, "answer": "".join(pieces)})
+        answer({"model": "python-nano-q8", "prompt": PROMPT, "answer": "".join(pieces)})
     else:
         click.echo(f"\nprompt> {PROMPT}\nanswer> {PROMPT}", nl=False)
         for piece in pieces:
             click.echo(piece, nl=False)
             sys.stdout.flush()
         click.echo()
-        note(f"\nGo on chatting: workbench --project {model.parent.parent} chat python-tiny-q8")
+        note(f"\nGo on chatting: workbench --project {model.parent.parent} chat python-nano-q8")
     loaded.close()
 
 
