@@ -425,7 +425,8 @@ class ChatScreen(WorkbenchScreen):
         from workbench.tui.screens.menu import Choice, Menu
 
         choices = [Choice(model.id, (), "", safe.line(model.name), safe.line(model.about)) for model in known]
-        self.app.push_screen(Menu("Talk to", choices), lambda chosen: self.do_model(chosen) if chosen else None)
+        menu = Menu("Talk to", choices, chosen=self.model.id if self.model else "")
+        self.app.push_screen(menu, lambda chosen: self.do_model(chosen) if chosen else None)
 
     def do_settings(self, argument: str = "") -> None:
         if argument:

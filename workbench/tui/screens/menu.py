@@ -40,8 +40,10 @@ class Menu(Dialog[str | None]):
     app: WorkbenchApp
     BINDINGS = [("escape", "leave", "Leave")]
 
-    def __init__(self, title: str, choices: Sequence[Choice], *, leave_key: str = ""):
+    def __init__(self, title: str, choices: Sequence[Choice], *, leave_key: str = "", chosen: str = ""):
+        """The cursor begins at the choice with the id `chosen`."""
         super().__init__()
+        self.chosen = chosen
         self.menu_title, self.choices, self.leave_key = title, choices, leave_key
 
     def compose(self) -> ComposeResult:
@@ -73,6 +75,7 @@ class Menu(Dialog[str | None]):
     def on_mount(self) -> None:
         table = self.query_one(Table)
         table.set_rows(self.choices)
+        table.choose(self.chosen)
         table.focus()
 
     def on_table_moved(self, event: Table.Moved) -> None:

@@ -152,7 +152,8 @@ class Pick(Field, Painted, Static, can_focus=True):
 
         if self.options:
             choices = [Choice(value, (), "", safe.line(value), safe.line(hint)) for value, hint in self.options]
-            self.app.push_screen(Menu(self.title, choices), lambda value: self.choose(value) if value else None)
+            menu = Menu(self.title, choices, chosen=self.value)
+            self.app.push_screen(menu, lambda value: self.choose(value) if value else None)
 
     def on_click(self, event: events.Click) -> None:
         self.action_list()
