@@ -15,6 +15,9 @@ BUILT_IN = {
     "llamacpp": "engines.llamacpp:LlamaCppEngine",
 }
 
+CHATS_WITH = {"export": "llamacpp", "model": "pytorch"}
+"""Kind of artifact -> the engine that opens it for generating."""
+
 
 def names() -> list[str]:
     """All engines that are known, whether or not they can run here."""

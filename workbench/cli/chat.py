@@ -18,9 +18,6 @@ from workbench.contract import LanguageModel, Sampling
 from workbench.errors import WorkbenchError
 from workbench.store import artifacts
 
-ENGINES = {"export": "llamacpp", "model": "pytorch"}
-"""Kind of artifact -> the engine that chats with it."""
-
 HELP = {
     "max_tokens": "Length of an answer, at most.",
     "temperature": "How freely tokens are drawn.",
@@ -98,12 +95,12 @@ def locate(model: str) -> tuple[str, Path]:
         return "pytorch", path
     project, catalog = open_current()
     try:
-        made = artifacts.resolve_any(project, catalog, model, kinds=tuple(ENGINES))
+        made = artifacts.resolve_any(project, catalog, model, kinds=tuple(registry.CHATS_WITH))
     except WorkbenchError as error:
         if path.is_dir():
             raise WorkbenchError(f"{path} is a folder without a model: it has no config.json.", error.remedy) from None
         raise
-    return ENGINES[made.kind], artifacts.folder_of(project, made)
+    return registry.CHATS_WITH[made.kind], artifacts.folder_of(project, made)
 
 
 def _converse(loaded: LanguageModel, conversation: Conversation) -> None:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import nearest
+from workbench.registry import CHATS_WITH
 from workbench.store.project import Project
 from workbench.tui import model_tree
 from workbench.tui.live import ArtifactRow
-
-ENGINES = {"export": "llamacpp", "model": "pytorch"}
-"""Kind of artifact -> the engine that chats with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +31,12 @@ def chat_models(project: Project, artifacts: Sequence[ArtifactRow]) -> list[Chat
         ChatModel(
             id=f"{item.kind}/{item.id}",
             name=item.id,
-            engine=ENGINES[item.kind],
+            engine=CHATS_WITH[item.kind],
             path=project.folder(item.kind) / item.id,
             about=f"{item.kind}, {model_tree.gist(item)}",
         )
         for item in reversed(artifacts)
-        if item.kind in ENGINES
+        if item.kind in CHATS_WITH
     ]
     return sorted(found, key=lambda model: model.engine != "llamacpp")
 

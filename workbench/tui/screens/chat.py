@@ -16,6 +16,7 @@ from workbench.chat import commands
 from workbench.chat.conversation import SETTINGS, Conversation
 from workbench.chat.process import Answer, ModelProcess
 from workbench.errors import WorkbenchError
+from workbench.registry import CHATS_WITH
 from workbench.safe_text import Stripper
 from workbench.tui import actions, chat_models, safe
 from workbench.tui.chat_models import ChatModel
@@ -178,7 +179,7 @@ class ChatScreen(WorkbenchScreen):
     def _say_what_to_do(self) -> None:
         live, none = self.app.live, self.query_one("#none", Empty)
         assert live is not None
-        going = next((run for run in live.active() if run.produces in chat_models.ENGINES), None)
+        going = next((run for run in live.active() if run.produces in CHATS_WITH), None)
         if going is not None:
             none.say(f"No model to talk to yet: {safe.line(going.id)} is making one.", ("g r", "watch it"))
         else:
