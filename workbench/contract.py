@@ -31,7 +31,6 @@ class Job:
     output: Path  # an existing, empty folder for the artifact's files; sealed by the supervisor
     directory: Path  # the run's folder: events.jsonl, control/, checkpoints/
     supervisor_pid: int = 0  # 0: nobody watches (tests, direct calls)
-    launch: str = "local"  # "local" or "torchrun"
 
     def write(self, path: Path) -> None:
         plain = asdict(self)

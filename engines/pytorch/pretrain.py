@@ -113,6 +113,8 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
     network: nn.Module = model
     step_seconds = seconds_of(network)
     if _compiles(recipe, progress, step_seconds * total, device, processes):
+        # A compiler that lacks a header fails late; what was not asked for must not end the run.
+        torch._dynamo.config.suppress_errors = recipe.precision.compile == "auto"
         network = torch.compile(model)  # type: ignore[assignment]
         step_seconds = seconds_of(network)
         progress.compiled = True
