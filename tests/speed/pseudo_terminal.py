@@ -28,10 +28,11 @@ class Terminal:
         self.started = time.perf_counter()
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
-            plain = {key: value for key, value in os.environ.items() if not key.startswith("SSH_")}
-            os.environ.clear()
-            os.environ.update({**plain, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **(environ or {})})
-            os.execv(argv[0], list(argv))
+            # The size is the terminal's own: readline puts COLUMNS and LINES where only C sees them.
+            ours = ("COLUMNS", "LINES", "NO_COLOR", "SSH_CONNECTION", "SSH_TTY")
+            plain = {key: value for key, value in os.environ.items() if key not in ours}
+            changes = {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **(environ or {})}
+            os.execve(argv[0], list(argv), plain | changes)
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def wait_for(self, text: bytes, *, after: int = 0, seconds: float = 20.0) -> float:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from textual import events
 from textual.color import Color
 from textual.widgets import Input
 
@@ -14,8 +15,10 @@ from workbench.errors import WorkbenchError
 from workbench.store.project import SETTINGS, Project, create
 from workbench.store.recent import remember
 from workbench.tui.app import WorkbenchApp, write_crash_log
+from workbench.tui.screens.command_line import CommandLine
 from workbench.tui.screens.dialogs import AskLine, ErrorDialog
 from workbench.tui.screens.map import MapScreen
+from workbench.tui.screens.runs import RunsScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.terminal import Terminal, detect
 from workbench.tui.widgets.table import Column, Table
@@ -94,6 +97,21 @@ async def test_letters_type_where_there_is_a_field(app_on: AppOn) -> None:
         await until(pilot, lambda: isinstance(app.screen, AskLine))
         await typed(pilot, "q.g:z")
         assert app.screen.query_one(Input).value == "q.g:z"
+
+
+async def test_keys_typed_at_once_arrive_where_they_are_meant(app_on: AppOn, example: Project) -> None:
+    app = app_on(example)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await loaded(pilot)
+        for key in ("g", "r"):
+            app.post_message(events.Key(key, key))
+        await until(pilot, lambda: isinstance(app.screen, RunsScreen) and app.screen.detail)
+        for key, character in (("colon", ":"), *((letter, letter) for letter in "filter"), ("space", " "), ("w", "w")):
+            app.post_message(events.Key(key, character))
+        await until(
+            pilot, lambda: isinstance(app.screen, CommandLine) and app.screen.query_one(Input).value == "filter w"
+        )
+        assert not list((example.runs / "pretrain-8" / "control").iterdir())  # none of the letters was an action
 
 
 async def test_themes_change_the_ground(app_on: AppOn, example: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ def create(path: Path) -> Project:
         for name in (*FOLDERS.values(), "runs"):
             (root / name).mkdir()
         # Written last: a folder without it is no project, so a half-made one can be made again.
-        durable.write_text(root / SETTINGS, f"format: {FORMAT}\nname: {root.name}\n")
+        durable.write_text(root / SETTINGS, f"format: {FORMAT}\nname: {json.dumps(root.name)}\n")
     except OSError as error:
         raise WorkbenchError(
             f"{root} cannot be made: {error.strerror}.", "Choose a folder that you can write to."

@@ -7,14 +7,17 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
+from textual import events
 from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.filter import LineFilter
 from textual.reactive import Initialize, Reactive
 from textual.screen import Screen
 from textual.theme import Theme
@@ -64,11 +67,37 @@ class WorkbenchApp(App[str]):
         self.set_class(self.terminal.ascii, "-ascii")
         self._polling = False
         self._begun = False
+        self._ascii: LineFilter | None = None
+        self._typed: deque[tuple[events.Key, Screen[Any]]] = deque(maxlen=64)  # and where the focus was
 
     def refresh_css(self, animate: bool = True) -> None:
         """Before the first paint the styles have just been read: Textual's start would read them once more."""
         if self._begun:
             super().refresh_css(animate=animate)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys typed ahead go to the screen that they are meant for.
+
+        Textual hands a key to what has the focus when it comes in. Of "gr", typed at once or held up by a slow
+        line, the second would come before the first has opened its menu, and be lost.
+        """
+        if isinstance(event, events.Key):
+            if not event.is_forwarded:
+                self._typed.append((event, self.screen))
+            elif any(key is event and screen is not self.screen for key, screen in self._typed):
+                self.screen.call_after_refresh(self.post_message, events.Key(event.key, event.character))
+                return
+        await super().on_event(event)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        found = super().get_line_filters()
+        if not self.terminal.ascii:
+            return found
+        if self._ascii is None:
+            from workbench.tui.ascii import AsciiFilter
+
+            self._ascii = AsciiFilter()
+        return [*found, self._ascii]
 
     @property
     def available_themes(self) -> dict[str, Theme]:

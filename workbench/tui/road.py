@@ -129,7 +129,7 @@ def next_step(stops: Sequence[Stop]) -> NextStep:
     model, export = by_kind["model"].artifact, by_kind["export"].artifact
     if corpus is None:
         return NextStep(
-            sentence="Import text: files, folders, or python-docs, the documentation inside Python.", stage="import"
+            sentence="Import text: your files or folders, or python-docs.", stage="import"
         )
     if tokenizer is None:
         return _making("tokenizer", stops, f"Train a tokenizer on {corpus.name}.")

@@ -69,8 +69,9 @@ class WorkbenchScreen(Screen[None]):
             self.refresh_keys()
 
 
-def entitle(pane: Widget, title: str) -> None:
-    """The title in a pane's border, from text that may come from outside: a plain string would be markup."""
-    content = Content(safe.line(title))
-    if pane.border_title != content:
-        pane.border_title = content  # type: ignore[assignment]
+def entitle(pane: Widget, title: str, subtitle: str = "") -> None:
+    """The titles in a pane's border, from text that may come from outside: a plain string would be markup."""
+    for name, text in (("border_title", title), ("border_subtitle", subtitle)):
+        content = Content(safe.line(text))
+        if getattr(pane, name) != content.markup:  # setting it draws the border anew
+            setattr(pane, name, content)

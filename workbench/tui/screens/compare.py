@@ -78,8 +78,8 @@ class CompareScreen(WorkbenchScreen):
             [Series(safe.line(item.name), item.points, item.style) for item in series],
             x_end=max((row.total_steps or 0 for row in rows), default=0),
         )
-        entitle(self.query_one("#curves"), self.metric.replace("_", " ").capitalize())
-        self.query_one("#curves").border_subtitle = run_detail.UNITS.get(self.metric, "")
+        title = self.metric.replace("_", " ").capitalize()
+        entitle(self.query_one("#curves"), title, run_detail.UNITS.get(self.metric, ""))
         table = self.query_one(Table)
         found = differences(self.details, rows)
         table.set_rows(found)

@@ -54,7 +54,7 @@ class HelpText(Painted, Static):
     def render(self) -> Group:
         parts: list[RenderableType] = []
         for name in self.places:
-            parts += [self.assemble((BY_ID[name].title, "strong")), Text(BY_ID[name].help, self.paint("muted")), ""]
+            parts += [Text(BY_ID[name].title, self.paint("strong")), Text(BY_ID[name].help, self.paint("muted")), ""]
             keys = RichTable.grid(padding=(0, 2, 0, 0))
             for action in actions.of(name):
                 key = actions.shown_key(action, ascii=self.app.ascii) or f":{action.verb}"

@@ -27,7 +27,7 @@ from workbench.tui.widgets.table import Column, Table
 
 TEXTS = ("log", "samples", "checkpoints", "events", "recipe")
 MOST_COMPARED = 4
-REST_SECONDS = 0.1  # of the cursor, before the panes follow it
+REST_SECONDS = 0.15  # of the cursor, before the panes follow it
 AGES_SECONDS = 30  # how old "5 min ago" may get
 COLUMNS = (
     Column(title="", width=1),
@@ -59,6 +59,7 @@ class RunsScreen(WorkbenchScreen):
     RunsScreen #detail { height: auto; }
     RunsScreen #facts-pane { height: auto; max-height: 8; }
     RunsScreen.-zoomed #facts-pane { max-height: 6; }
+    RunsScreen.-zoomed.-failed #facts-pane { max-height: 8; }
     RunsScreen #chart-pane, RunsScreen #text-pane { display: none; }
 
     RunsScreen.-zoomed #list-pane { display: none; }
@@ -71,6 +72,7 @@ class RunsScreen(WorkbenchScreen):
         height: 1fr; layout: grid; grid-size: 2 2; grid-columns: 1fr 40; grid-rows: 3fr 2fr;
     }
     RunsScreen.-wide #detail #facts-pane, RunsScreen.-very-wide #detail #facts-pane { height: 100%; max-height: 100%; }
+    RunsScreen.-wide Facts, RunsScreen.-very-wide Facts { height: 100%; }
     RunsScreen.-wide #detail .pane, RunsScreen.-very-wide #detail .pane { height: 100%; }
     RunsScreen.-wide #chart-pane, RunsScreen.-very-wide #chart-pane { display: block; }
     RunsScreen.-wide #text-pane, RunsScreen.-very-wide #text-pane { display: block; column-span: 2; }
@@ -126,9 +128,9 @@ class RunsScreen(WorkbenchScreen):
             first = ("n", "what to do first, on the map (g m)")
             self.query_one("#none", Empty).say("Nothing was started in this project yet.", first)
         table = self.query_one(Table)
-        first = not table.rows
+        empty = not table.rows
         table.set_rows(self._filtered(list(live.runs.values())))
-        if first and (going := [run for run in live.active() if run.state != "queued"]):
+        if empty and (going := [run for run in live.active() if run.state != "queued"]):
             table.choose(going[0].id)
         if "*" in changes.runs or self.app.now() - self._aged > AGES_SECONDS:
             self._aged = self.app.now()
@@ -136,12 +138,11 @@ class RunsScreen(WorkbenchScreen):
         if self.focused is None and live.runs:
             table.focus()
         self._title_list()
-        self._show_facts()
         run = self.run
         if run is not None and (run.id in changes.runs or "*" in changes.runs or self.detail is None):
-            self._ask()
-        if run is not None and run.active and self.text == "log":
-            self.query_one(LogTail).read()
+            self._ask()  # and draw all panes at once
+        else:
+            self._show_facts()
 
     def _filtered(self, runs: list[RunRow]) -> list[RunRow]:
         words = self.query_one("#filter", Input).value.lower().split()
@@ -168,17 +169,10 @@ class RunsScreen(WorkbenchScreen):
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self.refresh_keys()
-        # The panes cost 30 ms to draw: they follow once the cursor rests, and the next key need not wait for them.
+        # The panes cost 20 ms to draw: they follow once the cursor rests, and the next key need not wait for them.
         if self._resting is not None:
             self._resting.stop()
-        self._resting = self.set_timer(REST_SECONDS, self._show_chosen)
-
-    def _show_chosen(self) -> None:
-        """All panes of the run that the cursor came to rest on."""
-        self.detail = None
-        self._show_facts()
-        self._follow_text()
-        self._ask()
+        self._resting = self.set_timer(REST_SECONDS, self._ask)
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.do_zoom()
@@ -193,9 +187,11 @@ class RunsScreen(WorkbenchScreen):
         entitle(pane, run.id)
         heading = run_cells.state(facts, run.state)
         heading.append_text(facts.assemble("  ", (f"{run.produces} ", "muted"), (safe.line(run.name), "strong")))
-        style = "bad" if run.state in ("failed", "lost") else "muted"
+        failed = run.state in ("failed", "lost")
+        self.set_class(failed, "-failed")
+        style = "bad" if failed else "muted"
         sentences = [(run.reason, style)] if run.reason else []
-        sentences += [(run.remedy, "text")] if run.remedy and run.state in ("failed", "lost") else []
+        sentences += [(run.remedy, "text")] if run.remedy and failed else []
         detail = self.detail if self.detail and self.detail.run == run.id else None
         facts.state(heading, sentences, run_detail.facts(run, detail, self.app.now()))
 
@@ -215,6 +211,7 @@ class RunsScreen(WorkbenchScreen):
                 try:
                     detail = await asyncio.wrap_future(question)
                 except WorkbenchError:
+                    self._show_facts()
                     return  # `live` finds the same at its next look, and says so
                 if self.run is not None and self.run.id == detail.run:
                     self.detail = detail
@@ -232,8 +229,8 @@ class RunsScreen(WorkbenchScreen):
         chart.empty = "This stage has no curve." if run.stage != "pretrain" else "No step was made yet."
         chart.plot(series, x_end=run.total_steps if run.unit == "steps" else None)
         pane = self.query_one("#chart-pane")
-        entitle(pane, detail.metric.replace("_", " ").capitalize() if detail.curve else "Curve")
-        pane.border_subtitle = run_detail.UNITS.get(detail.metric, "") if detail.curve else ""
+        title = detail.metric.replace("_", " ").capitalize() if detail.curve else "Curve"
+        entitle(pane, title, run_detail.UNITS.get(detail.metric, "") if detail.curve else "")
         self._follow_text()
         self.refresh_keys()
 
@@ -241,8 +238,8 @@ class RunsScreen(WorkbenchScreen):
         live = self.app.live
         pane = self.query_one("#list-pane")
         shown, of = len(self.query_one(Table).rows), len(live.runs) if live else 0
-        pane.border_title = f"Runs {shown} of {of}" if shown != of else "Runs"
-        pane.border_subtitle = f"{len(self.marked)} marked" if self.marked else ""
+        title = f"Runs {shown} of {of}" if shown != of else "Runs"
+        entitle(pane, title, f"{len(self.marked)} marked" if self.marked else "")
 
     def _title_texts(self) -> None:
         pane = self.query_one("#text-pane")
@@ -250,7 +247,9 @@ class RunsScreen(WorkbenchScreen):
             (f"[{number} {name.title()}]", "bold") if name == self.text else (f" {number} {name.title()} ", "")
             for number, name in enumerate(TEXTS, 1)
         ]
-        pane.border_title = Content.assemble(*parts)  # type: ignore[assignment]
+        title = Content.assemble(*parts)
+        if pane.border_title != title.markup:
+            pane.border_title = title  # type: ignore[assignment]
 
     def _follow_text(self) -> None:
         run, tail, detail = self.run, self.query_one(LogTail), self.detail
@@ -461,7 +460,8 @@ class RunsScreen(WorkbenchScreen):
         self.call_after_refresh(self._ask)  # the chart has another width now
 
     def why_not_metric(self, _: str = "") -> str | None:
-        return None if self.detail and len(self.detail.metrics) > 1 else "This run has no other curve."
+        known = self.detail if self.detail and self.run and self.detail.run == self.run.id else None
+        return None if known and len(known.metrics) > 1 else "This run has no other curve."
 
     def do_metric(self, _: str = "") -> None:
         assert self.detail is not None

@@ -66,7 +66,12 @@ class Chart(Painted, Static):
         parts: list[str | tuple[str, str]] = []
         for series in shown:
             mark = ("o" if series.marks else "-") if self.ascii else ("●" if series.marks else "─")
-            parts += [(mark, series.style), f" {series.name}  ", (figures.reading(series.points[-1][1]), "muted"), "    "]
+            parts += [
+                (mark, series.style),
+                f" {series.name}  ",
+                (figures.reading(series.points[-1][1]), "muted"),
+                "    ",
+            ]
         return self.assemble(*parts)
 
     def _plot(self, shown: Sequence[Series], width: int, height: int) -> Text:

@@ -30,10 +30,11 @@ class Facts(Painted, Static):
         self, heading: Text | None, sentences: Sequence[tuple[str, str]], pairs: Sequence[tuple[str, str]]
     ) -> None:
         """`sentences` are (text, style name)."""
-        # A layout draws the whole screen anew: only where the height can have changed.
+        # A layout draws the whole screen anew: only where the height depends on the content, and has changed.
         before = self.heading is None, self.sentences, len(self.pairs)
         self.heading, self.sentences, self.pairs = heading, tuple(sentences), pairs
-        self.refresh(layout=before != (self.heading is None, self.sentences, len(self.pairs)))
+        grown = before != (self.heading is None, self.sentences, len(self.pairs))
+        self.refresh(layout=grown and self.styles.is_auto_height)
 
     def render(self) -> Text:
         if self.heading is None:

@@ -23,7 +23,7 @@ class LogTail(Painted, ScrollView, can_focus=True):
 
     PLACE: ClassVar[str] = "log"
     BINDINGS = actions.bindings("log")
-    DEFAULT_CSS = "LogTail { height: 1fr; background: transparent; scrollbar-size: 1 1; }"
+    DEFAULT_CSS = "LogTail { height: 1fr; background: transparent; scrollbar-size: 0 1; }"
 
     def __init__(self, *, empty: str = "", id: str | None = None):
         super().__init__(id=id)
@@ -91,8 +91,9 @@ class LogTail(Painted, ScrollView, can_focus=True):
 
     def _resize_to_lines(self) -> None:
         widest = max((len(line) for line in self.lines), default=0)
-        self.virtual_size = Size(widest, len(self.shown()))
-        self._refresh_scrollbars()  # Textual looks only when the widget's own size changes
+        # Not by assignment, which lays out and draws the whole screen anew.
+        self.set_reactive(LogTail.virtual_size, Size(widest, len(self.shown())))
+        self._scroll_update(self.virtual_size)
         self.refresh()
 
     def shown(self) -> list[str]:

@@ -91,8 +91,9 @@ class Table(Painted, ScrollView, can_focus=True):
             return
         self.rows = rows
         place = next((i for i, row in enumerate(rows) if self.key(row) == before), None) if before is not None else None
-        self.virtual_size = Size(1, len(rows) + self.header)
-        self._refresh_scrollbars()  # Textual looks only when the widget's own size changes
+        # Not by assignment, which lays out and draws the whole screen anew.
+        self.set_reactive(Table.virtual_size, Size(1, len(rows) + self.header))
+        self._scroll_update(self.virtual_size)
         self.set_reactive(Table.cursor, min(self.cursor, max(len(rows) - 1, 0)) if place is None else place)
         self.refresh()
         self._announce()
