@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 
 from tests.road import write_texts
 from tests.tui.drive import SIZES, loaded, text_of, typed, until, words_of
+from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import validate
 from workbench.recipes.estimate import estimate
@@ -17,7 +18,7 @@ from workbench.recipes.fields import nested, recipe_fields
 from workbench.recipes.load import STAGES
 from workbench.store import runs
 from workbench.store.project import Project
-from workbench.tui import figures, outlook
+from workbench.tui import outlook
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.draft import Draft
 from workbench.tui.live import Live

@@ -9,8 +9,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.tui.drive import loaded, text_of, typed, until
+from workbench import figures
 from workbench.store.project import Project
-from workbench.tui import figures
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.compare import CompareScreen
 from workbench.tui.screens.dialogs import AskLine, Confirm

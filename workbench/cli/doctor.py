@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from workbench import __version__, registry
-from workbench.cli.output import answer, common, size
+from workbench.cli.output import answer, common
 from workbench.errors import WorkbenchError
+from workbench.figures import size
 from workbench.store.catalog import network_file_system, open_catalog
 from workbench.store.project import find
 from workbench.store.recent import state_folder

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from workbench.cli.output import duration, note, number, size
+from workbench.cli.output import note
 from workbench.cli.summary import summary
 from workbench.contract import (
     CheckpointSaved,
@@ -21,6 +21,7 @@ from workbench.contract import (
     Started,
     Warned,
 )
+from workbench.figures import count, duration, size
 from workbench.runs import submit
 from workbench.safe_text import strip_controls
 from workbench.store import runs
@@ -109,7 +110,7 @@ class _View:
             case Estimated():
                 seconds = f", about {duration(event.seconds)}" if event.seconds else ""
                 self.line(
-                    f"{number(event.parameters)} parameters, {number(event.tokens)} tokens "
+                    f"{count(event.parameters)} parameters, {count(event.tokens)} tokens "
                     f"({event.tokens_per_parameter:.1f} a parameter), {event.memory_bytes / 2**30:.2f} GiB{seconds}"
                 )
             case Progress():
@@ -130,7 +131,7 @@ class _View:
         if event.loss is not None:
             parts.append(f"loss {event.loss:.3f}")
         if event.tokens_per_second:
-            parts.append(f"{number(event.tokens_per_second)} tokens/s")
+            parts.append(f"{count(event.tokens_per_second)} tokens/s")
         left = ""
         if self.total and event.tokens_per_second and self.tokens_per_step:
             left = duration((self.total - event.step) * self.tokens_per_step / event.tokens_per_second)
@@ -206,5 +207,5 @@ def amount(event: Progress) -> str:
     """How far it is, in its unit: `1.2 of 8.0 MiB`, `12 of 68 tensors`."""
     if event.unit == "bytes":
         return f"{size(event.done)} of {size(event.total)}" if event.total else size(event.done)
-    done = f"{number(event.done)} of {number(event.total)}" if event.total else number(event.done)
+    done = f"{count(event.done)} of {count(event.total)}" if event.total else count(event.done)
     return f"{done} {event.unit}".strip()

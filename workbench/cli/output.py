@@ -1,4 +1,4 @@
-"""What the verbs share: the project that is meant, `--json`, and how sizes, times and tables are printed."""
+"""What the verbs share: the project that is meant, `--json`, and how tables are printed."""
 
 from __future__ import annotations
 
@@ -83,36 +83,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
         drawn.add_row(*(Text(strip_controls(cell)) for cell in row))
     wide = None if sys.stdout.isatty() else 200  # a pipe has no width to fit into
     Console(width=wide, highlight=False).print(drawn)
-
-
-def size(count: float) -> str:
-    """Bytes as people read them."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.2f} GiB"
-
-
-def number(count: float) -> str:
-    """A count as people read it: 950, 12.3k, 4.5M, 1.2B."""
-    for unit in ("", "k", "M", "B"):
-        if abs(count) < 1000:
-            return f"{count:.0f}" if unit == "" else f"{count:.1f}{unit}"
-        count /= 1000
-    return f"{count:.1f}T"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people read them: 42s, 3m 05s, 2h 10m."""
-    if seconds is None:
-        return "–"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
 def when(moment: float) -> str:

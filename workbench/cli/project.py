@@ -7,18 +7,9 @@ from typing import Any
 
 import click
 
-from workbench.cli.output import (
-    answer,
-    common,
-    complete_artifact,
-    current_project,
-    note,
-    open_current,
-    size,
-    table,
-    when,
-)
+from workbench.cli.output import answer, common, complete_artifact, current_project, note, open_current, table, when
 from workbench.cli.summary import summary
+from workbench.figures import size
 from workbench.store import artifacts, lineage
 from workbench.store.project import FOLDERS, create
 from workbench.store.recent import remember

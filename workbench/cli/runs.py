@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from workbench.cli.follow import follow
-from workbench.cli.output import answer, common, complete_run, duration, number, open_current, table, when
+from workbench.cli.output import answer, common, complete_run, open_current, table, when
 from workbench.errors import WorkbenchError
+from workbench.figures import count, duration
 from workbench.runs import submit
 from workbench.store import events
 from workbench.store import runs as store
@@ -58,7 +59,7 @@ def _row(row: dict[str, Any]) -> list[str]:
         row["state"],
         progress,
         "" if row["loss"] is None else f"{row['loss']:.3f}",
-        number(row["tokens_per_second"]) if row["tokens_per_second"] else "",
+        count(row["tokens_per_second"]) if row["tokens_per_second"] else "",
         took,
         row["reason"] if row["state"] not in ("stopped",) else "",
     ]

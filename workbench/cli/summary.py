@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.cli.output import number, size
+from workbench.figures import count, size
 from workbench.store.artifacts import Artifact
 
 
@@ -17,11 +17,11 @@ def summary(item: Artifact) -> str:
         case "tokenizer":
             return f"{report.get('vocab_size', 0):,} tokens"
         case "shards":
-            return f"{number(report.get('tokens', 0))} tokens"
+            return f"{count(report.get('tokens', 0))} tokens"
         case "model":
             bits = report.get("eval_bits_per_byte")
             per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
-            return f"{number(report.get('parameters', 0))} parameters{per_byte}"
+            return f"{count(report.get('parameters', 0))} parameters{per_byte}"
         case _:
             check = report.get("check", {})
             agreement = check.get("top1_agreement")

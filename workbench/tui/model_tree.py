@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.tui import figures, safe
+from workbench import figures
+from workbench.tui import safe
 from workbench.tui.live import ArtifactRow
 
 KINDS = ("model", "export")

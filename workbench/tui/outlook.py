@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
 from workbench.recipes.corpus import TokenizerRecipe
@@ -14,7 +15,7 @@ from workbench.recipes.estimate import Estimate, estimate
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.pretrain import PretrainRecipe
 from workbench.runs.plan import Step
-from workbench.tui import figures, safe
+from workbench.tui import safe
 from workbench.tui.live import ArtifactRow
 from workbench.tui.model_tree import BITS_A_WEIGHT
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from workbench.tui import figures, safe
+from workbench import figures
+from workbench.tui import safe
 from workbench.tui.live import ArtifactRow, RunRow
 
 StopState = Literal["missing", "making", "made", "stale", "failed"]

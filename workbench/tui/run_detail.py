@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workbench import figures
 from workbench.store import events
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
-from workbench.tui import figures, safe
+from workbench.tui import safe
 from workbench.tui.live import RunRow
 
 FIRST_METRICS = ("loss", "tokens_per_second", "learning_rate", "grad_norm", "peak_memory_bytes")

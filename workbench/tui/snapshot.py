@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from workbench import figures
 from workbench.store.project import Project
-from workbench.tui import figures, safe, theme
+from workbench.tui import safe, theme
 from workbench.tui.live import Live, RunRow
 from workbench.tui.road import figures_of, next_step, road
 

@@ -11,10 +11,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
+from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
-from workbench.tui import actions, figures, run_detail, safe
+from workbench.tui import actions, run_detail, safe
 from workbench.tui.live import Changes, RunRow
 from workbench.tui.run_detail import Detail
 from workbench.tui.screens.base import WorkbenchScreen, entitle

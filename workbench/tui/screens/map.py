@@ -7,7 +7,8 @@ from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.widgets import Static
 
-from workbench.tui import actions, figures, safe
+from workbench import figures
+from workbench.tui import actions, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.places import screen_for
 from workbench.tui.road import NextStep, Stop, making, next_step, road, stale

@@ -9,10 +9,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
 
+from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.store.artifacts import Artifact, problems, read_manifest
 from workbench.store.project import FOLDERS
-from workbench.tui import actions, figures, model_tree, safe
+from workbench.tui import actions, model_tree, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.model_tree import Node
 from workbench.tui.screens.base import WorkbenchScreen, entitle

@@ -12,9 +12,10 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Input
 
+from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
-from workbench.tui import actions, figures, run_detail, safe
+from workbench.tui import actions, run_detail, safe
 from workbench.tui.live import Changes, RunRow
 from workbench.tui.run_detail import Detail
 from workbench.tui.screens.base import WorkbenchScreen, entitle

@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from workbench.tui import actions, figures, safe
+from workbench import figures
+from workbench.tui import actions, safe
 from workbench.tui.live import Changes
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.widgets.empty import Empty

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.widgets import Static
 
-from workbench.tui import actions, figures, safe, theme
+from workbench import figures
+from workbench.tui import actions, safe, theme
 from workbench.tui.widgets.painted import Painted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual.widgets import Static
 
-from workbench.tui import figures
+from workbench import figures
 from workbench.tui.widgets.painted import Painted
 
 ASCII_FRAME = str.maketrans("┤├│└┘┬┴─┼●", "++|++++-+o")

@@ -11,7 +11,9 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from workbench.tui import actions, figures, safe, theme
+from workbench import figures
+from workbench.tui import actions, safe, theme
+from workbench.tui.live import RunRow
 from workbench.tui.road import Stop, figures_of
 from workbench.tui.widgets import run_cells
 from workbench.tui.widgets.painted import Painted
@@ -115,7 +117,7 @@ class RoadMap(Painted, Static, can_focus=True):
         if stop.state == "making" and run is not None:
             lines.append(self.assemble((safe.line(run.name), "strong")))
             share = run.share()
-            lines.append(run_cells.bar(self, share, max(4, width - 5), "busy") if share is not None else Text())
+            lines.append(run_cells.bar(self, share, max(4, width - 5), "busy") or self._waiting(run))
             left = run.remaining_seconds()
             lines.append(self.assemble((f"{figures.duration(left)} left" if left is not None else "", "muted")))
             if run.loss is not None:
@@ -156,7 +158,7 @@ class RoadMap(Painted, Static, can_focus=True):
         first.append(" " * max(1, 14 - first.cell_len))
         if stop.state == "making" and run is not None:
             first.append_text(self.assemble((safe.line(run.name), "strong"), "  "))
-            second = run_cells.bar(self, run.share(), 20, "busy")
+            second = run_cells.bar(self, run.share(), 20, "busy") or self._waiting(run)
             left = run.remaining_seconds()
             if left is not None:
                 second.append_text(self.assemble((f"   {figures.duration(left)} left", "muted")))
@@ -172,6 +174,11 @@ class RoadMap(Painted, Static, can_focus=True):
         if stop.why:
             return first, self.assemble((stop.why, "muted"))
         return first, self.assemble((", ".join(figures_of(item)), "muted"))
+
+    def _waiting(self, run: RunRow) -> Text:
+        """What it is at, where that is no share of a whole."""
+        done = f"{figures.count(run.step)} {run.unit or ''}" if run.step else ""
+        return self.assemble((safe.line(run.reason or run.phase or done), "muted"))
 
     def _state(self, stop: Stop) -> Text:
         if stop.run is not None and stop.state in ("making", "failed"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from workbench.tui import figures, safe, theme
+from workbench import figures
+from workbench.tui import safe, theme
 from workbench.tui.live import RunRow
 from workbench.tui.widgets.painted import Painted
 
