@@ -164,5 +164,6 @@ async def test_the_palette_is_fed_by_the_same_registry(example: Project, app_on:
     async with app.run_test(size=(120, 36)) as pilot:
         await loaded(pilot)
         titles = {command.title for command in app.get_system_commands(app.screen)}
-        assert {"Next step", "Detach", "Help", "Go to Runs"} <= titles
-        assert "Stop" not in titles  # it belongs to another screen
+        assert {"Map: Next step", "Detach", "Help", "Go to Runs"} <= titles
+        assert "Runs: Stop" in titles  # of another screen: it leads there
+        assert "Map: Back" not in titles  # there is nothing to go back from

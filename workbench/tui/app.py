@@ -26,7 +26,7 @@ from workbench.errors import WorkbenchError
 from workbench.store.project import Project
 from workbench.tui import actions, terminal, theme
 from workbench.tui.live import Changes, Live
-from workbench.tui.places import PARTS, SCREENS, screen_for
+from workbench.tui.places import SCREENS, screen_for
 from workbench.tui.screens.base import WorkbenchScreen
 
 if TYPE_CHECKING:
@@ -240,16 +240,18 @@ class WorkbenchApp(App[str]):
         self.do_detach()
 
     def get_system_commands(self, screen: Screen[Any]) -> Any:
-        """The palette: every action that has an owner here, and the screens."""
+        """The palette: the screens, and every command that is not known to be impossible now."""
         from textual.app import SystemCommand
 
         for place in SCREENS:
             if self.why_not_go(place.letter) is None:
                 yield SystemCommand(f"Go to {place.title}", place.help, partial(self.go, place.id))
-        for name, owner in actions.places_of(screen.focused or screen):
-            for action in actions.of(name):
-                if name not in PARTS and actions.reason(owner, action) is None:
-                    yield SystemCommand(action.title, action.help, partial(self.perform, action))
+        owners = dict(actions.places_of(screen.focused or screen)) | {"everywhere": self}
+        for action in actions.commands(owners):
+            owner = owners.get(action.place)
+            if owner is None or actions.reason(owner, action) is None:
+                where = "" if action.place == "everywhere" else f"{actions.title_of(action.place)}: "
+                yield SystemCommand(where + action.title, action.help, partial(self.perform_command, action.id))
 
     # ------------------------------------------------------------------ the actions of "everywhere"
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
 
+SHARE = 0.88  # of the screen's height, as `.dialog` has it
+AROUND = 6  # lines: two borders, a blank one above, and the three of the help below
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """`why_not` is the reason why it cannot be chosen now, or None."""
@@ -59,8 +63,6 @@ class Menu(Dialog[str | None]):
                 key=lambda choice: choice.id,
                 header=False,
             )
-            table.styles.height = len(self.choices)
-            table.styles.max_height = "100%"
             yield table
             yield Words("")
 
@@ -73,10 +75,18 @@ class Menu(Dialog[str | None]):
         ]
 
     def on_mount(self) -> None:
+        self._fit()
         table = self.query_one(Table)
         table.set_rows(self.choices)
         table.choose(self.chosen)
         table.focus()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """As many rows as leave room for the line below them."""
+        self.query_one(Table).styles.height = min(len(self.choices), int(self.app.size.height * SHARE) - AROUND)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self.query_one(Words).say(((event.row.why_not or event.row.help), "muted"))
@@ -111,7 +121,7 @@ def action_menu(over: Screen[object], *, ascii: bool) -> Menu:
         if place in PARTS:
             continue
         for action in actions.of(place):
-            if action.id not in ("everywhere.actions", "everywhere.command"):
+            if action.key != "escape" and action.id not in ("everywhere.actions", "everywhere.command"):
                 keys = tuple(key for key in action.key.split(",") if key not in ("", "escape"))
                 shown = actions.shown_key(action, ascii=ascii) or ":"
                 why_not = actions.reason(owner, action)
