@@ -129,9 +129,7 @@ def next_step(stops: Sequence[Stop]) -> NextStep:
     corpus, tokenizer = by_kind["corpus"].artifact, by_kind["tokenizer"].artifact
     model, export = by_kind["model"].artifact, by_kind["export"].artifact
     if corpus is None:
-        return NextStep(
-            sentence="Import text: your files or folders, or python-docs.", stage="import"
-        )
+        return NextStep(sentence="Import text: your files or folders, or python-docs.", stage="import")
     if tokenizer is None:
         return _making("tokenizer", stops, f"Train a tokenizer on {corpus.name}.")
     if model is None:

@@ -14,11 +14,11 @@ from textual.widgets import Input
 
 from workbench import figures
 from workbench.errors import WorkbenchError
-from workbench.store.project import Project
 from workbench.tui import actions, run_detail, safe
 from workbench.tui.live import Changes, RunRow
 from workbench.tui.run_detail import Detail
 from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.screens.run_actions import RunActions
 from workbench.tui.widgets import run_cells
 from workbench.tui.widgets.chart import Chart, Series
 from workbench.tui.widgets.empty import Empty
@@ -43,7 +43,7 @@ COLUMNS = (
 )
 
 
-class RunsScreen(WorkbenchScreen):
+class RunsScreen(RunActions, WorkbenchScreen):
     """Wide: list, curve, figures and texts at once. Narrow: the list, and the rest behind `+` or Enter."""
 
     PLACE = "runs"
@@ -279,92 +279,6 @@ class RunsScreen(WorkbenchScreen):
         if lines != tail.lines:
             tail.show_lines(lines)
 
-    # ------------------------------------------------------------------ actions on a run
-
-    def _meant(self, argument: str) -> RunRow | None:
-        """The run that an argument names (id, number, or name: its newest), or the one under the cursor."""
-        live = self.app.live
-        if not argument or live is None:
-            return self.run
-        for run in live.runs.values():
-            if argument in (run.id, str(run.number), run.name):
-                return run
-        return None
-
-    def _why_not(self, argument: str, states: tuple[str, ...], otherwise: str) -> str | None:
-        run = self._meant(argument)
-        if run is None:
-            return f"There is no run {argument!r}." if argument else "There is no run to choose."
-        if self.app.project and not self.app.project.writable():
-            return "The project is read-only."
-        return None if run.state in states else otherwise.format(run=run.id, state=run.state)
-
-    def why_not_stop(self, argument: str = "") -> str | None:
-        return self._why_not(argument, ("queued", "running"), "{run} is {state}: there is nothing to stop.")
-
-    def do_stop(self, argument: str = "") -> None:
-        run, project = self._meant(argument), self.app.project
-        assert run is not None
-        assert project is not None
-        self.app.in_background(
-            lambda: _stop(project, run.id, kill=False), lambda _: self.app.tell(f"{run.id} stops after this step.")
-        )
-
-    def why_not_kill(self, argument: str = "") -> str | None:
-        return self._why_not(argument, ("queued", "running", "stopping"), "{run} is {state}: nothing runs.")
-
-    def do_kill(self, argument: str = "") -> None:
-        run, project = self._meant(argument), self.app.project
-        assert run is not None
-        assert project is not None
-        self.app.confirm(
-            f"Kill {run.id}? What it did since its last checkpoint is lost; s stops it without a loss.",
-            lambda: self.app.in_background(lambda: _stop(project, run.id, kill=True)),
-            yes="Kill it",
-            no="Let it run",
-        )
-
-    def why_not_resume(self, argument: str = "") -> str | None:
-        return self._why_not(
-            argument, ("stopped", "failed", "lost"), "{run} is {state}: only what ended early can be resumed."
-        )
-
-    def do_resume(self, argument: str = "") -> None:
-        run, project = self._meant(argument), self.app.project
-        assert run is not None
-        assert project is not None
-        self.app.in_background(
-            lambda: _resume(project, run.id), lambda _: self.app.tell(f"{run.id} goes on from its last checkpoint.")
-        )
-
-    def why_not_checkpoint(self, argument: str = "") -> str | None:
-        return self._why_not(argument, ("running",), "{run} is {state}, not running.")
-
-    def do_checkpoint(self, argument: str = "") -> None:
-        run, project = self._meant(argument), self.app.project
-        assert run is not None
-        assert project is not None
-        from workbench.runs.submit import checkpoint_now
-
-        self.app.in_background(
-            lambda: checkpoint_now(project, run.id), lambda _: self.app.tell(f"{run.id} was asked for a checkpoint.")
-        )
-
-    def why_not_note(self, _: str = "") -> str | None:
-        return self._why_not("", ("running",), "{run} is {state}: a note goes to a running one.")
-
-    def do_note(self, argument: str = "") -> None:
-        run, project = self.run, self.app.project
-        assert run is not None
-        assert project is not None
-        if not argument:
-            self.app.ask_line(f"Note for {run.id}", lambda text: self.do_note(text) if text else None)
-            return
-        from workbench.store.runs import request
-
-        name = f"note-{int(self.app.now() * 1000)}"
-        self.app.in_background(lambda: request(project, run.id, name, argument))
-
     # ------------------------------------------------------------------ actions on the list
 
     def why_not_show(self, argument: str = "") -> str | None:
@@ -493,19 +407,3 @@ class RunsScreen(WorkbenchScreen):
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._ask)
-
-
-def _stop(project: Project, run: str, *, kill: bool) -> None:
-    from workbench.runs.submit import stop
-    from workbench.store.catalog import open_catalog
-
-    with open_catalog(project) as catalog:
-        stop(project, catalog, run, kill=kill)
-
-
-def _resume(project: Project, run: str) -> None:
-    from workbench.runs.submit import resume
-    from workbench.store.catalog import open_catalog
-
-    with open_catalog(project) as catalog:
-        resume(project, catalog, run)
