@@ -82,7 +82,6 @@ class Workspace:
             inputs={"tokenizer": self.folder / "tokenizer", "shards": self.folder / "shards"},
             output=output,
             directory=run,
-            launch=recipe.launch.kind,
         )
 
 

@@ -121,14 +121,13 @@ def test_a_killed_engine_fails_with_a_reason_and_resumes_from_its_checkpoint(
     project: Project, catalog: Catalog
 ) -> None:
     run = start(project, catalog, **{"checkpoints.save_steps": 20})
-    checkpoints = runs.folder_of(project, run) / "checkpoints"
-    until(lambda: list(checkpoints.glob("step-*/complete.json")) if checkpoints.exists() else False)
+    until(lambda: runs.checkpoints(project, run))
     engine_of(project, run).kill()
     state = wait(project, run)
     assert state.state == "failed"
     assert "SIGKILL" in state.reason
     assert "workbench runs resume" in state.remedy
-    saved = max(int(path.parent.name.removeprefix("step-")) for path in checkpoints.glob("step-*/complete.json"))
+    saved = int(runs.checkpoints(project, run)[-1].name.removeprefix("step-"))
     resume(project, catalog, run)
     until(lambda: len(list(events.logged(catalog, run, "Started"))) == 2)
     assert events.logged(catalog, run, "Started")[-1]["data"]["step"] == saved
@@ -144,7 +143,7 @@ def test_a_killed_supervisor_is_found_and_its_engine_ends_by_itself(project: Pro
     state = runs.read(project, run)[1]
     assert state.state == "lost"
     assert "resume" in state.remedy
-    assert list((runs.folder_of(project, run) / "checkpoints").glob("step-*/complete.json"))  # it saved its work
+    assert runs.checkpoints(project, run)  # it saved its work
     resume(project, catalog, run)
     until(lambda: runs.read(project, run)[1].state == "running")
 
@@ -154,7 +153,7 @@ def test_runs_take_turns_in_the_order_they_came(project: Project, catalog: Catal
     until(lambda: runs.read(project, first)[1].state == "running")
     second = start(project, catalog, "second", 20, **{"data.seed": 1})
     third = start(project, catalog, "third", 20, **{"data.seed": 2})
-    until(lambda: first in runs.read(project, third)[1].reason)
+    until(lambda: second in runs.read(project, third)[1].reason)
     stop(project, catalog, first)
     ended = {run: wait(project, run) for run in (second, third)}
     assert [state.state for state in ended.values()] == ["finished", "finished"]

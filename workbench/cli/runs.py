@@ -102,7 +102,7 @@ def show(as_json: bool, run: str) -> None:
             )
         )
     }
-    checkpoints = sorted(path.parent.name for path in folder.glob("checkpoints/step-*/complete.json"))
+    checkpoints = [path.name for path in store.checkpoints(project, run_id)]
     if as_json:
         answer(
             row

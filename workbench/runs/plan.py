@@ -140,7 +140,7 @@ def _resumable(project: Project, catalog: Catalog, identity: str, name: str) -> 
         "ORDER BY number DESC",
         (identity, name),
     ):
-        if any((runs.folder_of(project, row["id"]) / "checkpoints").glob("step-*/complete.json")):
+        if runs.checkpoints(project, row["id"]):
             return row["id"]
     return None
 

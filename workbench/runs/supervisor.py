@@ -31,6 +31,7 @@ from workbench.store.catalog import Catalog, open_catalog
 from workbench.store.project import Project, open_project
 
 POLL_SECONDS = 0.25
+START_SECONDS = 30.0  # within which a submitted run's supervisor shows itself
 KILL_SECONDS = 10.0  # between asking the engine's processes to end and ending them, when a run is killed
 
 
@@ -121,10 +122,24 @@ class Supervisor:
     def wait_for_devices(self) -> None:
         if not self.run.accelerator:
             return
-        while in_front := slots.try_acquire(self.run.id, self.run.created, slots.devices()):
+        while in_front := self.about_to_start() or slots.try_acquire(self.run.id, self.run.created, slots.devices()):
             self.raise_if_stopped()
             self.wait_reason(f"waiting for the device: {in_front} is in front")
             time.sleep(POLL_SECONDS)
+
+    def about_to_start(self) -> str | None:
+        """An earlier run of the project whose inputs are there but whose supervisor has not asked for the device yet:
+        two that waited for the same input would else race for it."""
+        rows = self.catalog.rows(
+            "SELECT id FROM runs WHERE state = 'queued' AND number < ? ORDER BY number", (self.run.number,)
+        )
+        for row in rows:
+            run, state = runs.read(self.project, row["id"])
+            lives = runs.alive(state) or (not state.pid and time.time() - run.created < START_SECONDS)
+            ready = all(runs.read(self.project, earlier)[1].state == "finished" for earlier in run.after)
+            if run.accelerator and state.state == "queued" and lives and ready:
+                return run.id
+        return None
 
     def wait_reason(self, reason: str) -> None:
         if self.state.reason != reason:

@@ -175,6 +175,12 @@ def find_lost(project: Project, catalog: Catalog) -> list[str]:
     return lost
 
 
+def checkpoints(project: Project, run_id: str) -> list[Path]:
+    """The run's whole checkpoints, oldest first: folders `step-<number>`."""
+    found = (folder_of(project, run_id) / "checkpoints").glob("step-*/complete.json")
+    return sorted(path.parent for path in found if path.parent.name.removeprefix("step-").isdigit())
+
+
 def request(project: Project, run_id: str, name: str, text: str = "") -> None:
     """Put a request ("stop", "checkpoint", "note-…") into the run's `control/`."""
     control = folder_of(project, run_id) / "control"
