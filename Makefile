@@ -11,6 +11,7 @@ help:
 	@echo "make test      install, then run the tests (under 12 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff and mypy"
+	@echo "make install   everything but llama.cpp's binding; make dev: everything, and what the tests need"
 	@echo "make gguf      install llama.cpp's Python binding (compiled here: 5-8 minutes on 2 cores)"
 
 $(VENV)/.core: pyproject.toml

@@ -178,14 +178,23 @@ def _open(folder: Path, dtype: str, device: torch.device) -> PreTrainedModel:
         raise WorkbenchError(f"{folder} is no model: config.json is missing.", "Give a Hugging Face model folder.")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        found: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, dtype),
             local_files_only=True,
             use_safetensors=True,
             attn_implementation="sdpa",
+            output_loading_info=True,
         )
+        model, loaded = found
+        # transformers would fill these at random and go on.
+        if missing := sorted(loaded["missing_keys"]):
+            raise WorkbenchError(
+                f"{folder / 'model.safetensors'} lacks {len(missing)} weights that config.json asks for, such as "
+                f"{missing[0]}.",
+                "Copy the model anew, or make it again: these two files do not belong together.",
+            )
     except SafetensorError as error:
         raise WorkbenchError(
             f"The weights in {folder} cannot be read: {error}.",

@@ -17,6 +17,7 @@ import pytest
 
 from tests.road import import_recipe, make, pretrain_recipe, tokenizer_recipe, write_texts
 from workbench.errors import WorkbenchError
+from workbench.recipes.load import recipe_from
 from workbench.runs.plan import plan
 from workbench.runs.submit import resume, stop, submit, wait
 from workbench.store import artifacts, events, runs
@@ -175,6 +176,29 @@ def test_what_waits_for_a_failed_run_says_so(project: Project, catalog: Catalog,
     states = make(project, catalog, import_recipe(tmp_path / "empty"), tokenizer_recipe())
     assert [state.state for state in states] == ["failed", "failed"]
     assert "needs the run import-" in states[1].reason
+
+
+def test_what_waited_for_a_stopped_run_goes_on_with_it(project: Project, catalog: Catalog) -> None:
+    """As in a pipeline: stop the training, and the export behind it; resume the training, and both are made."""
+    export = recipe_from({"stage": "export", "model": "base", "quantization": "f32", "name": "base-f32"})
+    started = submit(project, catalog, plan(project, catalog, [pretrain_recipe(steps=40), export]))
+    first, second = started[-2], started[-1]
+    assert first
+    assert second
+    stop(project, catalog, first)
+    assert wait(project, first).state == "stopped"
+    assert wait(project, second).state == "failed"
+    resume(project, catalog, first)
+    assert [wait(project, run).state for run in (first, second)] == ["finished", "finished"]
+
+
+def test_a_damaged_input_is_refused(project: Project, catalog: Catalog) -> None:
+    merges = project.folder("tokenizer") / "bpe" / "tokenizer.json"
+    text = merges.read_text()
+    merges.write_text(text.replace("the", "hte", 1))
+    states = make(project, catalog, pretrain_recipe(steps=5))
+    assert states[0].state == "failed"
+    assert "tokenizer/bpe, is damaged: tokenizer.json has changed" in states[0].reason
 
 
 def test_killing_a_run_ends_it_without_waiting(project: Project, catalog: Catalog) -> None:

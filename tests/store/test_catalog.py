@@ -86,6 +86,17 @@ def test_repair_shows_the_same_project_as_before(project: Project, catalog: Cata
     assert after == before
 
 
+def test_a_catalog_that_was_emptied_is_filled_again(project: Project, catalog: Catalog) -> None:
+    """As a full disk leaves it."""
+    seal(project, catalog, "corpus", "books")
+    catalog.close()
+    for path in project.root.glob("catalog.sqlite*"):
+        path.unlink()
+    project.catalog_path.touch()
+    with open_catalog(project) as again:
+        assert artifacts.resolve(project, again, "corpus", "books").id == "books"
+
+
 def test_a_deleted_catalog_comes_back_by_itself(project: Project, catalog: Catalog) -> None:
     seal(project, catalog, "corpus", "books")
     catalog.close()

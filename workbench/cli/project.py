@@ -117,14 +117,21 @@ def verify(as_json: bool) -> None:
     """Hash every file of every artifact again; exit 1 if one has changed."""
     from workbench.store.repair import left_overs
 
-    project = current_project()
-    results = []
-    for kind, folder, problems in artifacts.verify(project):
-        results.append({"artifact": f"{kind}/{folder.name}", "problems": problems})
+    project, catalog = open_current()
+    results: list[dict[str, Any]] = []
+
+    def tell(artifact: str, problems: list[str]) -> None:
+        results.append({"artifact": artifact, "problems": problems})
         if not as_json:
-            click.echo(f"{'ok     ' if not problems else 'DAMAGED'}  {kind}/{folder.name}")
+            click.echo(f"{'ok     ' if not problems else 'DAMAGED'}  {artifact}")
             for problem in problems:
                 click.echo(f"           {problem}")
+
+    for kind, folder, problems in artifacts.verify(project):
+        tell(f"{kind}/{folder.name}", problems)
+    for row in catalog.rows("SELECT kind, id FROM artifacts ORDER BY created"):
+        if not (project.folder(row["kind"]) / row["id"]).is_dir():
+            tell(f"{row['kind']}/{row['id']}", ["its folder is gone"])
     rest = [str(path) for path in left_overs(project)]
     damaged = [result for result in results if result["problems"]]
     if as_json:

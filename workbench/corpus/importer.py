@@ -103,7 +103,7 @@ class _Intake:
         if len(self.problems) == 1 and files == 1:
             return WorkbenchError(f"The corpus would be empty: {self.problems[0].what}", self.problems[0].remedy)
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.corpus.dropped.most_common())
-        remedy = self.problems[0].what if self.problems else "Give other sources, or lower --min-characters."
+        remedy = self.problems[0].what if self.problems else _remedy(self.corpus.dropped)
         what = f"The corpus would be empty: {files:,} file{'s' if files != 1 else ''} gave no document"
         return WorkbenchError(f"{what} ({reasons}).", remedy)
 
@@ -120,3 +120,13 @@ class _Intake:
         if len(self.by_source) <= MAX_SOURCES_LISTED:
             report["by_source"] = dict(self.by_source)
         return report
+
+
+def _remedy(dropped: Counter[str]) -> str:
+    """What helps against the reason that most documents were dropped for."""
+    reason = dropped.most_common(1)[0][0] if dropped else ""
+    if reason.startswith("line over"):
+        return "Raise --max-document-mib, or break the text into lines."
+    if reason.startswith("under"):
+        return "Lower --min-characters, or give other sources."
+    return "Give sources that hold text."

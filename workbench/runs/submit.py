@@ -23,7 +23,8 @@ def submit(project: Project, catalog: Catalog, steps: Sequence[Step]) -> list[st
 
     Raises `WorkbenchError` before anything starts if the project is read-only or an engine is missing.
     """
-    project.require_writable()
+    if any(step.action != "made" for step in steps):
+        project.require_writable()
     for step in steps:
         if step.action in ("new", "resume") and step.recipe.stage != "export":
             # An export's library may still be building when a pipeline is submitted; its own run says so if it is not.
@@ -58,7 +59,8 @@ def submit(project: Project, catalog: Catalog, steps: Sequence[Step]) -> list[st
 
 
 def resume(project: Project, catalog: Catalog, run_id: str) -> None:
-    """Go on with a run from its last checkpoint, or from its beginning if it has none.
+    """Go on with a run from its last checkpoint, or from its beginning if it has none; so do runs that wait for it,
+    and those that it waits for.
 
     Raises `WorkbenchError` if it is still going on or is finished.
     """
@@ -77,6 +79,9 @@ def resume(project: Project, catalog: Catalog, run_id: str) -> None:
         project, catalog, run, replace(state, state="queued", reason="", remedy="", ended=None, pid=0, pid_started=0.0)
     )
     _start_supervisor(project, run_id)
+    for waiting, its_state in list(runs.all_runs(project)):
+        if run_id in waiting.after and its_state.state in ("stopped", "failed") and its_state.started is None:
+            resume(project, catalog, waiting.id)
 
 
 def stop(project: Project, catalog: Catalog, run_id: str, *, kill: bool = False) -> None:

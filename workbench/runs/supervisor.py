@@ -6,9 +6,11 @@ the catalog only follows, and a catalog that cannot be written never ends a run.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -31,6 +33,8 @@ from workbench.store.catalog import Catalog, open_catalog
 from workbench.store.project import Project, open_project
 
 POLL_SECONDS = 0.25
+HASH_BYTES = 4 << 30  # inputs up to this size are hashed again before use: about a second a GiB
+DISK_SECONDS = 600.0  # how long a full disk is waited for, so that the run's end can be written down
 START_SECONDS = 30.0  # within which a submitted run's supervisor shows itself
 KILL_SECONDS = 10.0  # between asking the engine's processes to end and ending them, when a run is killed
 
@@ -157,6 +161,11 @@ class Supervisor:
                 f"Its {role}, {wanted['kind']} {wanted['name']!r}, is gone from the project.",
                 "Make it again, then start anew.",
             )
+        if made.bytes <= HASH_BYTES and (problems := artifacts.problems(artifacts.folder_of(self.project, made))):
+            raise WorkbenchError(
+                f"Its {role}, {made.kind}/{made.id}, is damaged: {problems[0]}.",
+                "Restore it from a copy, or remove its folder and make it again; workbench verify checks all of them.",
+            )
         return made
 
     def watch(self, job: contract.Job) -> int:
@@ -251,7 +260,7 @@ class Supervisor:
     def follow(self) -> None:
         try:
             events.index_events(self.project, self.catalog, self.run.id)
-        except WorkbenchError as error:
+        except (WorkbenchError, sqlite3.Error) as error:
             print(f"catalog: {error}", file=sys.stderr)  # the next poll, or a repair, catches up
 
     def end(self, state: runs.State, **changes: Any) -> None:
@@ -263,10 +272,18 @@ class Supervisor:
         if state == "running":
             changes = {"reason": "", "remedy": "", **changes}
         self.state = replace(self.state, state=state, **changes)
-        try:
-            runs.write_state(self.project, self.catalog, self.run, self.state)
-        except WorkbenchError as error:
-            print(f"catalog: {error}", file=sys.stderr)
+        deadline = time.monotonic() + DISK_SECONDS
+        while True:
+            try:
+                runs.write_state(self.project, self.catalog, self.run, self.state)
+            except (WorkbenchError, sqlite3.Error) as error:
+                print(f"catalog: {error}", file=sys.stderr)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+                continue
+            return
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def problems(folder: Path) -> list[str]:
         manifest = read_manifest(folder)
     except WorkbenchError as error:
         return [error.what]
-    found = []
+    found = [] if manifest.id == folder.name else [f"its folder was renamed: it was made as {manifest.id}"]
     for path, expected in manifest.files.items():
         if not (folder / path).is_file():
             found.append(f"{path} is missing")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,14 +82,41 @@ def open_catalog(project: Project, *, busy_seconds: float = BUSY_SECONDS) -> Cat
     path = project.catalog_path
     if not project.writable():
         return _open_read_only(path)
+    if not path.exists() or path.stat().st_size == 0:
+        with locked_catalog(project):
+            if not path.exists() or path.stat().st_size == 0:
+                return _open_new(project, busy_seconds)
+    return open_at(project, path, busy_seconds=busy_seconds, locked=False)
+
+
+@contextmanager
+def locked_catalog(project: Project) -> Iterator[None]:
+    """While a catalog is made, migrated or replaced, nobody else does one of these."""
+    with open(project.root / ".catalog.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _open_new(project: Project, busy_seconds: float) -> Catalog:
+    """A catalog where there is none, filled from the files if there are any."""
+    catalog = open_at(project, project.catalog_path, busy_seconds=busy_seconds, locked=True)
+    if _has_content(project):
+        from workbench.store.repair import rebuild
+
+        rebuild(project, catalog)
+    return catalog
+
+
+def open_at(project: Project, path: Path, *, busy_seconds: float = BUSY_SECONDS, locked: bool = True) -> Catalog:
+    """The catalog in the file `path`, brought up to date. `locked`: the caller holds `locked_catalog`."""
     with explained(path):
-        new = not path.exists()
         connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
         catalog = Catalog(connection, path, read_only=False)
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version < len(MIGRATIONS):
-                _migrate(project, catalog)
+                with nullcontext() if locked else locked_catalog(project):
+                    _migrate(catalog)
             elif version > len(MIGRATIONS):
                 raise WorkbenchError(
                     f"{path} was written by a newer version of this program.",
@@ -102,10 +130,6 @@ def open_catalog(project: Project, *, busy_seconds: float = BUSY_SECONDS) -> Cat
         except BaseException:
             connection.close()
             raise
-    if new and _has_content(project):
-        from workbench.store.repair import rebuild
-
-        rebuild(project, catalog)
     return catalog
 
 
@@ -134,7 +158,7 @@ def explained(path: Path) -> Iterator[None]:
             raise WorkbenchError(
                 f"{path} cannot be opened for writing.", "Check its permissions and those of its folder."
             ) from error
-        if "full" in text:
+        if "full" in text or ("disk I/O error" in text and shutil.disk_usage(path.parent).free < 1 << 20):
             raise WorkbenchError(f"The disk is full: {path.name} could not be written.", "Free some space.") from error
         if "disk image is malformed" in text or "no such table" in text or "no such column" in text:
             raise _damaged(path, text) from error
@@ -171,14 +195,12 @@ def _open_read_only(path: Path) -> Catalog:
     raise AssertionError("unreachable")
 
 
-def _migrate(project: Project, catalog: Catalog) -> None:
-    with open(project.root / ".migrating", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        version = catalog.connection.execute("PRAGMA user_version").fetchone()[0]
-        for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-            step(catalog.db)
-            catalog.connection.execute(f"PRAGMA user_version = {number}")
-            catalog.connection.commit()
+def _migrate(catalog: Catalog) -> None:
+    version = catalog.connection.execute("PRAGMA user_version").fetchone()[0]
+    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+        with catalog.writing() as db:
+            step(db)
+            db.execute(f"PRAGMA user_version = {number}")
 
 
 def _has_content(project: Project) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def m001_first(db: Database) -> None:
     """Artifacts, what they were made from, runs, their events and their metrics."""
-    db.executescript("""
+    statements = """
         CREATE TABLE artifacts (
             kind TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
             identity TEXT NOT NULL, digest TEXT NOT NULL, stage TEXT NOT NULL, run TEXT,
@@ -42,7 +42,9 @@ def m001_first(db: Database) -> None:
             run TEXT NOT NULL, name TEXT NOT NULL, step INTEGER NOT NULL, value REAL,
             PRIMARY KEY (run, name, step)
         ) WITHOUT ROWID;
-    """)
+    """
+    for statement in statements.split(";"):  # not as a script: that would end the transaction it stands in
+        db.execute(statement)
 
 
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (m001_first,)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workbench.errors import WorkbenchError
 from workbench.store import artifacts, events, runs
-from workbench.store.catalog import Catalog, open_catalog
+from workbench.store.catalog import Catalog, locked_catalog, open_at
 from workbench.store.project import FOLDERS, Project
 
 
@@ -31,19 +31,41 @@ def repair(project: Project) -> Repaired:
     for run, state in runs.all_runs(project):
         if state.state not in runs.ENDED and runs.alive(state):
             raise WorkbenchError(f"The run {run.id} is {state.state}.", f"Stop it first: workbench runs stop {run.id}")
-    kept = None
-    if project.catalog_path.exists():
-        kept = project.root / f"catalog.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
-        os.replace(project.catalog_path, kept)
-        for suffix in ("-wal", "-shm"):
-            side = project.catalog_path.with_name(project.catalog_path.name + suffix)
-            if side.exists():
-                os.replace(side, kept.with_name(kept.name + suffix))
-    with open_catalog(project) as catalog:  # a new catalog in a project with content fills itself
-        count = catalog.rows(
-            "SELECT (SELECT count(*) FROM artifacts) AS artifacts, (SELECT count(*) FROM runs) AS runs"
-        )[0]
+    with locked_catalog(project):
+        # Built beside the old one: on a full disk the old one stays.
+        beside = project.root / ".catalog.rebuilt.sqlite"
+        try:
+            _remove(beside)
+            with open_at(project, beside) as catalog:
+                rebuild(project, catalog)
+                count = catalog.rows(
+                    "SELECT (SELECT count(*) FROM artifacts) AS artifacts, (SELECT count(*) FROM runs) AS runs"
+                )[0]
+                catalog.connection.execute("PRAGMA journal_mode = DELETE")  # one file, so that one rename moves it
+        except BaseException:
+            _remove(beside)
+            raise
+        kept = _put_aside(project.catalog_path)
+        os.replace(beside, project.catalog_path)
     return Repaired(artifacts=count["artifacts"], runs=count["runs"], kept=kept)
+
+
+def _put_aside(path: Path) -> Path | None:
+    """Rename a catalog with what SQLite keeps beside it; None if there is none."""
+    if not path.exists():
+        return None
+    kept = path.with_name(f"catalog.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite")
+    os.replace(path, kept)
+    for suffix in ("-wal", "-shm"):
+        side = path.with_name(path.name + suffix)
+        if side.exists():
+            os.replace(side, kept.with_name(kept.name + suffix))
+    return kept
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def rebuild(project: Project, catalog: Catalog) -> None:
