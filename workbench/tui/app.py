@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 import traceback
@@ -387,6 +388,9 @@ class WorkbenchApp(App[str]):
                 return  # a catalog in use now is looked at again by the next command
 
     async def _look(self) -> None:
+        if not self.is_headless and terminal.gone():
+            # Textual would go on reading from a closed terminal, at a whole core. There is nobody to say goodbye to.
+            os._exit(128 + signal.SIGHUP)
         if self._polling or self.live is None:
             return
         self._polling = True
@@ -461,6 +465,8 @@ def run(project: Project | None, *, debug: bool | None = None) -> None:
         return
     if debug is None:
         debug = "--debug" in sys.argv or bool(os.environ.get("WORKBENCH_DEBUG"))
+    # Started under nohup, or in the background of a shell, it would outlive its terminal.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     app = WorkbenchApp(project, on=at, debug=debug)
     farewell = app.run()
     if app.live is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import os
 import sys
+import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,6 +35,15 @@ def full_screen(environ: Mapping[str, str] | None = None) -> bool:
     # Standard error is what Textual draws on.
     streams = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
     return streams and term not in ("", "dumb", "unknown")
+
+
+def gone() -> bool:
+    """Whether the terminal was closed: it no longer has settings to read."""
+    try:
+        termios.tcgetattr(sys.__stdin__ or 0)
+    except (termios.error, ValueError, OSError):
+        return True
+    return False
 
 
 def detect(environ: Mapping[str, str] | None = None) -> Terminal:
