@@ -131,7 +131,7 @@ def explain(error: BaseException) -> Failed:
         )
     if _lost_peer(error):
         return Failed(
-            reason=f"Another process of this run has ended: {_first_line(error)}",
+            reason="Another process of this run has ended, or was killed.",
             remedy="The run's log has the details; resume the run to go on from its last checkpoint.",
         )
     if _out_of_memory(error):

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from workbench.cli.follow import follow
-from workbench.cli.output import answer, common, complete_run, open_current, table, when
+from workbench.cli.output import answer, common, complete_run, note, open_current, table, when
 from workbench.errors import WorkbenchError
 from workbench.figures import count, duration
 from workbench.runs import submit
@@ -214,9 +214,12 @@ def log(as_json: bool, run: str, lines: int) -> None:
     except FileNotFoundError:
         raise WorkbenchError(f"The run {run_id} has no log.", "It is written once the run starts.") from None
     chosen = text[-lines:] if lines else text
-    answer({"run": run_id, "path": str(path), "lines": chosen}) if as_json else click.echo(
-        "\n".join(strip_controls(line) for line in chosen)
-    )
+    if as_json:
+        answer({"run": run_id, "path": str(path), "lines": chosen})
+    elif not chosen:
+        note(f"Its engine has printed nothing. Its progress and samples: workbench runs watch {run_id}")
+    else:
+        click.echo("\n".join(strip_controls(line) for line in chosen))
 
 
 COMMANDS = {"runs": runs}

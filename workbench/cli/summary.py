@@ -13,7 +13,9 @@ def summary(item: Artifact) -> str:
         case "corpus":
             dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.get("dropped", {}).items() if count)
             left_out = f"; dropped: {dropped}" if dropped else ""
-            return f"{report.get('documents', 0):,} documents, {size(report.get('bytes', 0))} of text{left_out}"
+            documents = report.get("documents", 0)
+            many = "" if documents == 1 else "s"
+            return f"{documents:,} document{many}, {size(report.get('bytes', 0))} of text{left_out}"
         case "tokenizer":
             return f"{report.get('vocab_size', 0):,} tokens"
         case "shards":
