@@ -35,6 +35,7 @@ from workbench.store.project import Project, open_project
 POLL_SECONDS = 0.25
 HASH_BYTES = 4 << 30  # inputs up to this size are hashed again before use: about a second a GiB
 DISK_SECONDS = 600.0  # how long a full disk is waited for, so that the run's end can be written down
+FULL_DISK_BYTES = 1 << 20
 START_SECONDS = 30.0  # within which a submitted run's supervisor shows itself
 KILL_SECONDS = 10.0  # between asking the engine's processes to end and ending them, when a run is killed
 
@@ -223,6 +224,12 @@ class Supervisor:
                 "failed",
                 reason=f"The engine's process was ended by {name}.{hint}",
                 remedy=f"Go on from its last checkpoint: workbench runs resume {self.run.id}",
+            )
+        elif shutil.disk_usage(self.folder).free < FULL_DISK_BYTES:  # the engine could not write its reason down
+            self.end(
+                "failed",
+                reason="The disk is full.",
+                remedy=f"Free some space, then go on: workbench runs resume {self.run.id}",
             )
         else:
             self.end(
