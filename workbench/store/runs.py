@@ -137,18 +137,26 @@ def all_runs(project: Project) -> Iterator[tuple[Run, RunState]]:
 
 def alive(state: RunState) -> bool:
     """Whether the supervisor that wrote `state` still runs: same pid and same start."""
-    # Two seconds: the boot time that starts are counted from moves when the clock is set.
+    # Two seconds: where starts are counted from the boot time, that moves when the clock is set.
     return state.pid > 0 and abs(process_started(state.pid) - state.pid_started) < 2
 
 
 def process_started(pid: int) -> float:
-    """When process `pid` started, in seconds since the epoch; 0.0 if there is none, or it is a zombie."""
+    """When process `pid` started; 0.0 if there is none, or it is a zombie. Only to be compared with itself.
+
+    On Linux in seconds since boot, which a clock that is set does not move; elsewhere since the epoch.
+    """
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else round(process.create_time(), 2)
-    except psutil.Error:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return 0.0
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.exists():  # field 22, in clock ticks; the name before it may hold spaces
+            return int(stat.read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return round(process.create_time(), 2)
+    except (psutil.Error, OSError):
         return 0.0
 
 
