@@ -66,6 +66,7 @@ def _entries() -> Iterator[list[dict[str, Any]]]:
         except (OSError, ValueError):
             before = []
         entries = [entry for entry in before if abs(process_started(entry["pid"]) - entry["started"]) < 2]
+        was = json.dumps(before)  # the entries are changed in place
         yield entries
-        if entries != before:
+        if json.dumps(entries) != was:
             durable.write_json(path, entries)
