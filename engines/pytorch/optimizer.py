@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from workbench.recipes.pretrain import OptimizerSection
+from workbench.recipes.training import OptimizerSection
 
 
 def adamw(model: nn.Module, section: OptimizerSection) -> torch.optim.AdamW:

@@ -11,7 +11,6 @@ import click
 from workbench.cli.follow import follow
 from workbench.cli.output import answer, common, complete_artifact, note, open_current
 from workbench.recipes.base import Recipe, validate
-from workbench.recipes.corpus import ImportRecipe
 from workbench.recipes.fields import RecipeField, nested, recipe_fields
 from workbench.recipes.load import STAGES, read_recipes
 from workbench.runs.plan import Step, plan
@@ -67,7 +66,7 @@ def stage_command(stage: str, kind: type[Recipe]) -> click.Command:
 def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool) -> None:
     """Plan, submit and follow; `base` is what relative sources are relative to."""
     project, catalog = open_current()
-    steps = plan(project, catalog, [_with_absolute_sources(recipe, base) for recipe in recipes])
+    steps = plan(project, catalog, [recipe.absolute(base) for recipe in recipes])
     for step in steps:
         _announce(step)
     started = submit(project, catalog, steps)
@@ -85,15 +84,6 @@ def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool) 
         answer(results[-1] if len(recipes) == 1 else results)
     if any(state.state != "finished" for state in states) or len(states) < len(waiting):
         raise SystemExit(1)
-
-
-def _with_absolute_sources(recipe: Recipe, base: Path) -> Recipe:
-    if not isinstance(recipe, ImportRecipe):
-        return recipe
-    from workbench.corpus.sources import PYTHON_DOCS
-
-    places = [source if source == PYTHON_DOCS else str(base / Path(source).expanduser()) for source in recipe.sources]
-    return recipe.model_copy(update={"sources": places})
 
 
 def _announce(step: Step) -> None:
@@ -133,7 +123,7 @@ def _argument(field: RecipeField) -> Callable[[Any], Any]:
         metavar=field.name.upper().rstrip("S") + ("..." if field.many else ""),
         nargs=-1 if field.many else 1,
         required=True,
-        shell_complete=complete_artifact(field.artifact) if field.artifact else None,
+        shell_complete=complete_artifact(*field.artifact) if field.artifact else None,
     )
 
 
@@ -149,9 +139,11 @@ def _option(field: RecipeField) -> Callable[[Any], Any]:
         default=None,
         multiple=field.many,
         required=field.required,
-        metavar=None if field.choices or field.type is bool else (field.artifact or field.type.__name__).upper(),
+        metavar=None
+        if field.choices or field.type is bool
+        else ("|".join(field.artifact) or field.type.__name__).upper(),
         help=f"{field.description}{unit}{default}",
-        shell_complete=complete_artifact(field.artifact) if field.artifact else None,
+        shell_complete=complete_artifact(*field.artifact) if field.artifact else None,
     )
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
+from workbench.recipes.base import PYTHON_DOCS
 
-PYTHON_DOCS = "python-docs"
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 READABLE = "Files that can be read end in .txt, .md, .jsonl or .parquet."
 BLOCK_BYTES = 1 << 20

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +19,25 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Marks a field that changes how a stage runs or is called but not what it makes: it is no part of the
 # artifact's identity.
 NOT_IDENTITY: dict[str, Any] = {"identity": False}
+
+# Mark a field that names files. Where they lie does not matter, what is in them does: see Plan.
+PATH: dict[str, Any] = {"path": "files", **NOT_IDENTITY}
+PATH_OR_NAME: dict[str, Any] = {"path": "file or name"}  # a file, or an artifact where no such file is
+FUNCTION: dict[str, Any] = {"path": "function"}  # FILE.py:NAME
+
+PYTHON_DOCS = "python-docs"  # a source that is no path: the documentation inside this Python
+HUB = "hf:"  # how a source begins that is no path: hf:ORG/NAME
+
+Reads = str | tuple[str, ...]
+"""Kind of artifact that a field names, or several that will do."""
+
+
+class Reference(NamedTuple):
+    """One artifact that a recipe names."""
+
+    role: str  # the field; `field.0`, `field.1`, ... where it is a list
+    name: str
+    kinds: tuple[str, ...]
 
 
 def check_name(name: str) -> str:
@@ -39,7 +60,7 @@ class Recipe(Section):
     """One stage. Subclasses declare what they read and make, and a `stage` literal."""
 
     produces: ClassVar[str]  # kind of artifact
-    reads: ClassVar[Mapping[str, str]] = {}  # field that names an artifact -> its kind
+    reads: ClassVar[Mapping[str, Reads]] = {}  # field that names an artifact, or a list of them -> its kind
     default_name: ClassVar[str] = ""  # a format string over the recipe's fields
 
     stage: str
@@ -60,6 +81,40 @@ class Recipe(Section):
         """The name of what it makes, given or by default."""
         return self.name or self.default_name.format(**self.model_dump())
 
+    def references(self) -> list[Reference]:
+        """The artifacts that it names."""
+        found = []
+        for field, kinds in self.reads.items():
+            value = getattr(self, field)
+            kinds = (kinds,) if isinstance(kinds, str) else kinds
+            if isinstance(value, list):
+                found += [Reference(f"{field}.{n}", weighted(text)[0], kinds) for n, text in enumerate(value)]
+            elif value is not None:
+                found.append(Reference(field, value, kinds))
+        return found
+
+    def absolute(self, base: Path) -> Self:
+        """The recipe with its files' paths made absolute; relative ones start at `base`."""
+        update: dict[str, Any] = {}
+        for name, path in _marked(type(self)):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                update[name] = [_absolute(item, base, path) for item in value]
+            elif value is not None:
+                update[name] = _absolute(value, base, path)
+        return self.model_copy(update=update)
+
+    def contents(self) -> list[str]:
+        """The files whose contents decide what is made."""
+        found: list[str] = []
+        for name, path in _marked(type(self)):
+            value = getattr(self, name)
+            if value is not None and path == "files":
+                found += value if isinstance(value, list) else [value]
+            elif value is not None and path == "function":
+                found.append(value.rpartition(":")[0])
+        return found
+
     def engine_name(self) -> str:
         """Which engine runs it."""
         return getattr(self, "engine", "corpus")
@@ -70,7 +125,12 @@ class Recipe(Section):
 
     def identity(self) -> dict[str, Any]:
         """The plain values that decide what is made; references to artifacts count through their own identities."""
-        return _identity(self, skip=set(self.reads))
+        plain = _identity(self, skip=set(self.reads))
+        for field in self.reads:
+            value = getattr(self, field)
+            if isinstance(value, list) and any("=" in text for text in value):
+                plain[field] = [weighted(text)[1] for text in value]
+        return plain
 
     def to_yaml(self) -> str:
         import yaml
@@ -88,6 +148,39 @@ def _identity(section: Section, skip: set[str] = frozenset()) -> dict[str, Any]:
         value = getattr(section, name)
         plain[name] = _identity(value) if isinstance(value, Section) else json.loads(json.dumps(value, default=str))
     return plain
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """`name=0.7` as the name and its weight, which is 1 if not given.
+
+    Raises `WorkbenchError` if the weight is no positive number.
+    """
+    name, equals, number = text.partition("=")
+    try:
+        weight = float(number) if equals else 1.0
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < float("inf"):
+        raise WorkbenchError(f"{text!r} gives {name} the weight {number!r}.", f"Give a number above 0: {name}=0.5")
+    return name, weight
+
+
+def _marked(kind: type[Section]) -> list[tuple[str, str]]:
+    """(field, what its path is) of the fields that name files."""
+    return [
+        (name, str(info.json_schema_extra["path"]))
+        for name, info in kind.model_fields.items()
+        if isinstance(info.json_schema_extra, dict) and "path" in info.json_schema_extra
+    ]
+
+
+def _absolute(text: str, base: Path, path: str) -> str:
+    if text == PYTHON_DOCS or text.startswith(HUB):
+        return text
+    found = os.path.normpath(base / Path(text).expanduser())
+    if path == "file or name" and not os.path.isfile(found):
+        return text
+    return found
 
 
 def validate(kind: type[Section], values: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.recipes.base import NOT_IDENTITY, Recipe
+from workbench.recipes.base import PATH, Reads, Recipe
 
 
 class ImportRecipe(Recipe):
@@ -21,8 +21,7 @@ class ImportRecipe(Recipe):
         min_length=1,
         description="Files, folders or globs to read: .txt, .md, .jsonl, .parquet. "
         "'python-docs' is the documentation inside this Python's standard library.",
-        # Where the files lie does not matter, what is in them does: see Plan.
-        json_schema_extra=NOT_IDENTITY,
+        json_schema_extra=PATH,
     )
     text_field: str = Field("text", description="The key (jsonl) or column (parquet) that holds a document's text.")
     min_characters: int = Field(
@@ -44,7 +43,7 @@ class TokenizerRecipe(Recipe):
     """Train a byte-level BPE tokenizer on a corpus."""
 
     produces: ClassVar[str] = "tokenizer"
-    reads: ClassVar[Mapping[str, str]] = {"corpus": "corpus"}
+    reads: ClassVar[Mapping[str, Reads]] = {"corpus": "corpus"}
     default_name: ClassVar[str] = "{corpus}-bpe"
 
     stage: Literal["tokenizer"] = "tokenizer"
@@ -68,7 +67,7 @@ class ShardsRecipe(Recipe):
     """Turn a corpus into token ids on disk."""
 
     produces: ClassVar[str] = "shards"
-    reads: ClassVar[Mapping[str, str]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
+    reads: ClassVar[Mapping[str, Reads]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
     default_name: ClassVar[str] = "{corpus}-{tokenizer}"
 
     stage: Literal["shards"] = "shards"

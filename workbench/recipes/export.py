@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.recipes.base import NOT_IDENTITY, Recipe
+from workbench.recipes.base import NOT_IDENTITY, Reads, Recipe
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]
 
@@ -16,7 +16,7 @@ class ExportRecipe(Recipe):
     """Write a model as GGUF for llama.cpp, quantise it, and check it against the checkpoint."""
 
     produces: ClassVar[str] = "export"
-    reads: ClassVar[Mapping[str, str]] = {"model": "model"}
+    reads: ClassVar[Mapping[str, Reads]] = {"model": "model"}
     default_name: ClassVar[str] = "{model}-{quantization}"
 
     stage: Literal["export"] = "export"

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from workbench.recipes.base import Recipe, Section
+from workbench.recipes.base import Reads, Recipe, Section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class RecipeField:
     choices: tuple[str, ...]
     minimum: float | None
     maximum: float | None
-    artifact: str  # kind of artifact that it names, or ""
+    artifact: tuple[str, ...]  # kinds of artifact that it may name; none: it names no artifact
 
     @property
     def name(self) -> str:
@@ -67,18 +67,18 @@ def value_at(recipe: Section, path: str) -> Any:
     return value
 
 
-def _leaves(kind: type[Section], prefix: str, reads: Mapping[str, str]) -> list[RecipeField]:
+def _leaves(kind: type[Section], prefix: str, reads: Mapping[str, Reads]) -> list[RecipeField]:
     leaves = []
     for name, info in kind.model_fields.items():
         annotation = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, Section):
             leaves += _leaves(annotation, f"{prefix}{name}.", {})
         else:
-            leaves.append(_leaf(prefix + name, info, reads.get(name, "")))
+            leaves.append(_leaf(prefix + name, info, reads.get(name, ())))
     return leaves
 
 
-def _leaf(path: str, info: FieldInfo, artifact: str) -> RecipeField:
+def _leaf(path: str, info: FieldInfo, artifact: Reads) -> RecipeField:
     base, many, choices = _plain_type(info.annotation)
     minimum = maximum = None
     for bound in info.metadata:
@@ -100,7 +100,7 @@ def _leaf(path: str, info: FieldInfo, artifact: str) -> RecipeField:
         choices=choices,
         minimum=minimum,
         maximum=maximum,
-        artifact=artifact,
+        artifact=(artifact,) if isinstance(artifact, str) else artifact,
     )
 
 

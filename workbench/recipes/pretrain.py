@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import NOT_IDENTITY, Recipe, Section
+from workbench.recipes.base import NOT_IDENTITY, Reads, Recipe, Section
+from workbench.recipes.training import (
+    BatchSection,
+    CheckpointSection,
+    LaunchSection,
+    OptimizerSection,
+    derive,
+    resolve_batch,
+)
 
 Size = Literal["nano", "tiny", "mini", "small", "medium", "large"]
 
@@ -37,8 +45,6 @@ SIZES: dict[str, Shape] = {
 }  # fmt: skip
 
 MAX_DERIVED_MICRO_BATCH_TOKENS = 16_384  # activations of `small` at this size take about 6 GiB in bfloat16
-
-MAX_BATCH_SIZE = 1 << 20  # sequences; a typing error must not become a search through a billion divisors
 
 
 class ModelSection(Section):
@@ -91,38 +97,6 @@ class DataSection(Section):
     seed: int = Field(
         0, ge=0, description="Seeds the initial weights, the held-out documents and the order of sequences."
     )
-
-
-class BatchSection(Section):
-    """How many sequences go through at once. Global batch = per device · accumulation · processes."""
-
-    batch_size: int | None = Field(
-        None, ge=1, le=MAX_BATCH_SIZE,
-        description="Sequences an optimizer step, over all processes. Derived from size.",
-        json_schema_extra={"unit": "sequences"},
-    )  # fmt: skip
-    per_device_batch_size: int | None = Field(
-        None, ge=1, le=MAX_BATCH_SIZE,
-        description="Sequences that a device holds at once. Derived; lower it when memory runs out.",
-        json_schema_extra={"unit": "sequences", **NOT_IDENTITY},
-    )  # fmt: skip
-    gradient_accumulation_steps: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_BATCH_SIZE,
-        description="Micro-batches an optimizer step. Derived from the two batch sizes.",
-        json_schema_extra=NOT_IDENTITY,
-    )
-
-
-class OptimizerSection(Section):
-    """AdamW (Loshchilov & Hutter 2019)."""
-
-    learning_rate: float | None = Field(None, gt=0, description="Peak learning rate. Derived from size.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled decay of matrices; norms and biases have none.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the gradient's running mean.")
-    beta2: float = Field(0.95, ge=0, lt=1, description="Decay of the squared gradient's running mean.")
-    max_grad_norm: float = Field(1.0, ge=0, description="Clip the gradient's norm to this; 0 does not clip.")
 
 
 class ScheduleSection(Section):
@@ -181,39 +155,11 @@ class EvaluationSection(Section):
     )
 
 
-class CheckpointSection(Section):
-    """What is kept of a run."""
-
-    save_steps: int | None = Field(
-        None, ge=1, description="Write a checkpoint every this many steps. Derived: five times a run.",
-        json_schema_extra={"unit": "steps", **NOT_IDENTITY},
-    )  # fmt: skip
-    keep_last: int = Field(
-        2, ge=1, description="How many of the newest checkpoints to keep.", json_schema_extra=NOT_IDENTITY
-    )
-    keep_best: bool = Field(
-        True, description="Keep the checkpoint of the lowest validation loss too.", json_schema_extra=NOT_IDENTITY
-    )
-
-
-class LaunchSection(Section):
-    """On how many processes it runs."""
-
-    kind: Literal["local", "torchrun"] = Field(
-        "local",
-        description="local: one process. torchrun: data-parallel processes (DDP).",
-        json_schema_extra={"flag": "--launch", **NOT_IDENTITY},
-    )
-    processes: int = Field(
-        1, ge=1, le=4096, description="Processes of torchrun, one a GPU.", json_schema_extra=NOT_IDENTITY
-    )
-
-
 class PretrainRecipe(Recipe):
     """Train a model from scratch on a corpus."""
 
     produces: ClassVar[str] = "model"
-    reads: ClassVar[Mapping[str, str]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
+    reads: ClassVar[Mapping[str, Reads]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
     default_name: ClassVar[str] = "{corpus}-base"
 
     stage: Literal["pretrain"] = "pretrain"
@@ -236,34 +182,35 @@ class PretrainRecipe(Recipe):
     def resolved(self) -> PretrainRecipe:
         shape = SIZES[self.model.size]
         model = self.model.model_copy()
-        _derive(
+        derive(
             model, hidden_size=shape.hidden_size, num_hidden_layers=shape.num_hidden_layers, max_length=shape.max_length
         )
         assert model.hidden_size is not None
         if model.num_attention_heads is None:
             head = shape.hidden_size // shape.num_attention_heads
             model.num_attention_heads = max(1, model.hidden_size // head)
-        _derive(
+        derive(
             model,
             num_key_value_heads=model.num_attention_heads,
             intermediate_size=-(-model.hidden_size * 8 // 3 // 64) * 64,
         )
         optimizer = self.optimizer.model_copy()
-        _derive(optimizer, learning_rate=shape.learning_rate)
+        derive(optimizer, learning_rate=shape.learning_rate)
         steps = self.schedule.max_steps
         evaluation = self.evaluation.model_copy()
-        batch = _resolve_batch(self.batch, shape, model.max_length or 1, self.launch.processes)
-        _derive(evaluation, eval_steps=max(1, steps // 10))
+        batch = resolve_batch(
+            self.batch,
+            shape.batch_size,
+            processes=self.launch.processes,
+            most=MAX_DERIVED_MICRO_BATCH_TOKENS // (model.max_length or 1),
+        )
+        derive(evaluation, eval_steps=max(1, steps // 10))
         between = (evaluation.eval_steps or 1) * (batch.batch_size or 1) * (model.max_length or 1)
         # A tenth of the tokens, forward only, takes a thirtieth of the time.
-        _derive(evaluation, eval_tokens=min(65_536, max(8_192, between // 10)))
+        derive(evaluation, eval_tokens=min(65_536, max(8_192, between // 10)))
         checkpoints = self.checkpoints.model_copy()
-        _derive(checkpoints, save_steps=max(1, steps // 5))
-        if self.launch.kind == "local" and self.launch.processes > 1:
-            raise WorkbenchError(
-                f"launch.processes is {self.launch.processes}, but launch.kind is local.",
-                "Set launch.kind to torchrun, or launch.processes to 1.",
-            )
+        derive(checkpoints, save_steps=max(1, steps // 5))
+        self.launch.check()
         result = self.model_copy(
             update={
                 "name": self.title(),
@@ -284,12 +231,6 @@ class PretrainRecipe(Recipe):
         return result
 
 
-def _derive(section: Section, **values: Any) -> None:
-    for name, value in values.items():
-        if getattr(section, name) is None:
-            setattr(section, name, value)
-
-
 def _check_heads(model: ModelSection) -> None:
     width, heads, groups = model.hidden_size or 0, model.num_attention_heads or 1, model.num_key_value_heads or 1
     if width % heads or (width // heads) % 2:
@@ -304,40 +245,3 @@ def _check_heads(model: ModelSection) -> None:
             f"num_key_value_heads {groups} does not divide num_attention_heads {heads}.",
             f"It can be one of {', '.join(str(n) for n in range(1, heads + 1) if heads % n == 0)}.",
         )
-
-
-def _resolve_batch(batch: BatchSection, shape: Shape, max_length: int, processes: int) -> BatchSection:
-    """All three numbers, from whichever are set; the product rule holds in the end."""
-    total, device, accumulation = batch.batch_size, batch.per_device_batch_size, batch.gradient_accumulation_steps
-    if total is None and device is not None:
-        total = device * (accumulation or 1) * processes
-    elif total is None:
-        total = shape.batch_size
-        if accumulation is not None and total % (accumulation * processes):
-            total = -(-total // (accumulation * processes)) * accumulation * processes
-    assert total is not None
-    if total % processes:
-        raise WorkbenchError(
-            f"batch_size {total} cannot be shared evenly by {processes} processes.",
-            f"Set it to {-(-total // processes) * processes}.",
-        )
-    share = total // processes
-    if device is None and accumulation is not None and share % accumulation == 0:
-        device = share // accumulation
-    if device is None:
-        most = max(1, MAX_DERIVED_MICRO_BATCH_TOKENS // max_length)
-        device = max(n for n in range(1, min(share, most) + 1) if share % n == 0)
-    if accumulation is None and share % device == 0:
-        accumulation = share // device
-    if accumulation is None or device * accumulation * processes != total:
-        raise WorkbenchError(
-            f"batch_size {total} is not per_device_batch_size {device} · gradient_accumulation_steps "
-            f"{accumulation or '?'} · {processes} process{'es' if processes > 1 else ''}.",
-            "Leave one of the three out, and it follows from the others.",
-        )
-    if total > MAX_BATCH_SIZE:
-        raise WorkbenchError(
-            f"batch_size would be {total:,} sequences, but can be {MAX_BATCH_SIZE:,} at most.",
-            "Lower per_device_batch_size or gradient_accumulation_steps.",
-        )
-    return BatchSection(batch_size=total, per_device_batch_size=device, gradient_accumulation_steps=accumulation)

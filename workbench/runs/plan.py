@@ -5,16 +5,22 @@ Identities follow from recipes and inputs alone, so a whole pipeline is planned 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
+from workbench.recipes.chats import CollectRecipe, ImportChatRecipe
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe
+from workbench.recipes.export import ExportRecipe
+from workbench.recipes.models import MergeAdapterRecipe
 from workbench.recipes.pretrain import PretrainRecipe
-from workbench.store import runs
-from workbench.store.artifacts import Artifact, by_identity, identity_of, resolve
+from workbench.store import judgements, runs
+from workbench.store.artifacts import Artifact, by_identity, identity_of, is_adapter, resolve, resolve_any
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
@@ -40,29 +46,77 @@ class Step:
 
 
 def plan(project: Project, catalog: Catalog, recipes: Sequence[Recipe]) -> list[Step]:
-    """The steps of `recipes` in order, with the shards that a pretraining needs in front of it.
+    """The steps of `recipes` in order, each with the steps that it needs and nobody asked for in front of it.
 
     Raises `WorkbenchError` for an input that neither exists nor is made by an earlier step or run.
     """
     steps: list[Step] = []
     for recipe in recipes:
         resolved = recipe.resolved()
-        if isinstance(resolved, PretrainRecipe):
-            shards = validate(
-                ShardsRecipe,
-                {"corpus": resolved.corpus, "tokenizer": resolved.tokenizer, "name": _shards_name(resolved)},
-            )
-            steps.append(_step(project, catalog, shards, steps, dict(shards.reads), any_name=True))
-            steps.append(
-                _step(project, catalog, resolved, steps, {"tokenizer": "tokenizer"}, extra={"shards": len(steps) - 1})
-            )
-        else:
-            steps.append(_step(project, catalog, resolved, steps, dict(resolved.reads)))
+        made: dict[str, int] = {}
+        for role, needed in _prerequisites(project, catalog, resolved, steps):
+            steps.append(_step(project, catalog, needed, steps, {}, any_name=True))
+            made[role] = len(steps) - 1
+        steps.append(_step(project, catalog, resolved, steps, made))
     return steps
 
 
-def _shards_name(recipe: PretrainRecipe) -> str:
-    return f"{recipe.corpus}-{recipe.tokenizer}"[:64]
+def _prerequisites(
+    project: Project, catalog: Catalog, recipe: Recipe, earlier: Sequence[Step]
+) -> Iterator[tuple[str, Recipe]]:
+    """(role, recipe) of inputs that are made on the way, without being asked for."""
+    if isinstance(recipe, PretrainRecipe):
+        name = f"{recipe.corpus}-{recipe.tokenizer}"[:64]
+        yield (
+            "shards",
+            validate(ShardsRecipe, {"corpus": recipe.corpus, "tokenizer": recipe.tokenizer, "name": name}),
+        )
+    for role, name, kinds in recipe.references():
+        if role == "prompts" and os.path.isfile(name):
+            values = {"sources": [name], "format": "prompts", "name": _name_of(name)}
+            yield role, validate(ImportChatRecipe, values)
+        elif kinds == ("preferences",) and not _known(catalog, earlier, "preferences", name):
+            if _known(catalog, earlier, "candidates", name):
+                yield role, _collect(project, catalog, name)
+        elif isinstance(recipe, ExportRecipe) and _is_adapter(project, catalog, earlier, name):
+            yield role, validate(MergeAdapterRecipe, {"model": name})
+
+
+def _collect(project: Project, catalog: Catalog, name: str) -> Recipe:
+    """The recipe that takes all judgements on the candidates `name` that there are now.
+
+    Raises `WorkbenchError` if there are none.
+    """
+    candidates = resolve(project, catalog, "candidates", name)
+    lines = judgements.count(judgements.file_of(project, candidates.id))
+    if not lines:
+        raise WorkbenchError(f"The candidates {name!r} have not been ranked yet.", f"Rank them: workbench rank {name}")
+    return validate(CollectRecipe, {"candidates": name, "judgements": lines})
+
+
+def _name_of(path: str) -> str:
+    """A name for what is read from the file `path`."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path).stem).strip("-._")
+    return stem[:64] or "prompts"
+
+
+def _known(catalog: Catalog, earlier: Sequence[Step], kind: str, name: str) -> bool:
+    """Whether there is such an artifact, or one is being made."""
+    return bool(
+        any(step.kind == kind and step.name == name for step in earlier)
+        or _active(catalog, kind, name=name)
+        or catalog.rows("SELECT 1 FROM artifacts WHERE kind = ? AND ? IN (name, id) LIMIT 1", (kind, name))
+    )
+
+
+def _is_adapter(project: Project, catalog: Catalog, earlier: Sequence[Step], name: str) -> bool:
+    """Whether the model `name`, made or about to be, is an adapter."""
+    for step in reversed(earlier):
+        if step.kind == "model" and step.name == name:
+            return is_adapter(step.recipe.model_dump())
+    if run := _active(catalog, "model", name=name):
+        return is_adapter(runs.recipe_of(project, run["id"]))
+    return _known(catalog, (), "model", name) and is_adapter(resolve(project, catalog, "model", name).recipe)
 
 
 def _step(
@@ -70,33 +124,46 @@ def _step(
     catalog: Catalog,
     recipe: Recipe,
     earlier: list[Step],
-    reads: dict[str, str],
-    extra: Mapping[str, int] | None = None,
+    made_on_the_way: Mapping[str, int],
     any_name: bool = False,
 ) -> Step:
+    """`made_on_the_way`: role -> the place in `earlier` of the step that makes it."""
     inputs: dict[str, dict[str, str]] = {}
     after: list[int] = []
     after_runs: list[str] = []
-    for role, place in (extra or {}).items():
-        inputs[role] = {"kind": earlier[place].kind, "identity": earlier[place].identity, "name": earlier[place].name}
+    for role, place in made_on_the_way.items():
+        step = earlier[place]
+        inputs[role] = {"kind": step.kind, "identity": step.identity, "name": step.name}
         after.append(place)
-    for field, kind in reads.items():
-        reference = getattr(recipe, field)
-        places = [i for i, step in enumerate(earlier) if step.kind == kind and step.name == reference]
+    for role, name, kinds in recipe.references():
+        if role in inputs:
+            continue
+        places = [i for i, step in enumerate(earlier) if step.kind in kinds and step.name == name]
         if places:
-            identity = earlier[places[-1]].identity
+            step = earlier[places[-1]]
+            inputs[role] = {"kind": step.kind, "identity": step.identity, "name": name}
             after.append(places[-1])
-        elif run := _active(catalog, kind, name=reference):
-            identity = run["identity"]
-            after_runs.append(run["id"])
+            continue
+        going = next((run for kind in kinds if (run := _active(catalog, kind, name=name))), None)
+        if going:
+            inputs[role] = {"kind": going["produces"], "identity": going["identity"], "name": name}
+            after_runs.append(going["id"])
         else:
-            identity = resolve(project, catalog, kind, reference).identity
-        inputs[field] = {"kind": kind, "identity": identity, "name": reference}
+            found = resolve_any(project, catalog, name, kinds) if len(kinds) > 1 else None
+            found = found or resolve(project, catalog, kinds[0], name)
+            inputs[role] = {"kind": found.kind, "identity": found.identity, "name": name}
     identities = {role: item["identity"] for role, item in inputs.items()}
     if isinstance(recipe, ImportRecipe):
         from workbench.corpus.sources import fingerprint
 
         identities["sources"] = fingerprint(recipe.sources)
+    elif paths := recipe.contents():
+        from workbench.corpus.contents import fingerprint_of_paths
+
+        identities["sources"] = fingerprint_of_paths(paths)
+    if isinstance(recipe, CollectRecipe):
+        candidates = resolve(project, catalog, "candidates", recipe.candidates)
+        identities["judgements"] = judgements.digest(judgements.file_of(project, candidates.id), recipe.judgements)
     identity = identity_of(recipe.identity(), identities)
     made = by_identity(project, catalog, recipe.produces, identity, prefer=recipe.title())
     if made is not None and made.name != recipe.title() and not any_name:
@@ -104,9 +171,9 @@ def _step(
     action: Literal["made", "active", "resume", "new"] = "made" if made else "new"
     run_id = None
     if made is None:
-        name = {} if any_name else {"name": recipe.title()}
-        if going := _active(catalog, recipe.produces, identity=identity, **name):
-            action, run_id = "active", going["id"]
+        having = {} if any_name else {"name": recipe.title()}
+        if active := _active(catalog, recipe.produces, identity=identity, **having):
+            action, run_id = "active", active["id"]
         elif ended := _resumable(project, catalog, identity, recipe.title()):
             action, run_id = "resume", ended
     return Step(
@@ -126,7 +193,7 @@ def _step(
 def _active(catalog: Catalog, kind: str, **having: str) -> dict[str, str] | None:
     where = " AND ".join(f"{column} = ?" for column in having)
     rows = catalog.rows(
-        f"SELECT id, identity FROM runs WHERE produces = ? AND {where} "
+        f"SELECT id, identity, produces FROM runs WHERE produces = ? AND {where} "
         "AND state IN ('queued', 'running') ORDER BY number DESC LIMIT 1",
         (kind, *having.values()),
     )

@@ -24,7 +24,11 @@ HOW_TO_MAKE = {
     "corpus": "Import one: workbench import SOURCE --name NAME",
     "tokenizer": "Train one: workbench tokenizer --corpus CORPUS",
     "shards": "They are made by workbench pretrain.",
+    "chats": "Import some: workbench import-chat FILE --name NAME",
+    "candidates": "Have some written: workbench candidates --model MODEL --prompts FILE",
+    "preferences": "Import some: workbench import-preferences FILE --name NAME. Or rank answers of your own.",
     "model": "Train one: workbench pretrain --corpus CORPUS --tokenizer TOKENIZER",
+    "reward": "Train one: workbench reward --base MODEL --preferences PREFERENCES",
     "export": "Make one: workbench export MODEL",
 }
 
@@ -198,6 +202,11 @@ def resolve(project: Project, catalog: Catalog, kind: str, reference: str) -> Ar
     if not there:
         raise WorkbenchError(f"There is no {kind} called {reference!r} in this project.", HOW_TO_MAKE[kind])
     raise WorkbenchError(f"There is no {kind} called {reference!r}.", nearest(reference, there))
+
+
+def is_adapter(recipe: Mapping[str, Any]) -> bool:
+    """Whether a model of this recipe is an adapter, which needs its base beside it."""
+    return recipe.get("adapter", {}).get("lora_rank") is not None
 
 
 def resolve_any(project: Project, catalog: Catalog, reference: str, kinds: Sequence[str] = tuple(FOLDERS)) -> Artifact:

@@ -20,7 +20,11 @@ FOLDERS = {
     "corpus": "corpora",
     "tokenizer": "tokenizers",
     "shards": "shards",
+    "chats": "chats",
+    "candidates": "candidates",
+    "preferences": "preferences",
     "model": "models",
+    "reward": "rewards",
     "export": "exports",
 }
 """Kind of artifact -> its folder. The order is the order of the road."""

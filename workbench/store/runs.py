@@ -91,6 +91,13 @@ def read(project: Project, run_id: str) -> tuple[Run, RunState]:
         raise WorkbenchError(f"The run {run_id} has a damaged file: {error}.", f"Look into {folder}.") from None
 
 
+def recipe_of(project: Project, run_id: str) -> dict[str, Any]:
+    """The resolved recipe of a run, as plain values."""
+    import yaml
+
+    return yaml.safe_load((folder_of(project, run_id) / "recipe.yaml").read_text(encoding="utf-8"))
+
+
 def resolve(project: Project, reference: str) -> str:
     """The id of the run that a person means: an id, a number, or the name of what it makes (its newest run).
 

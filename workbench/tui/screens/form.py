@@ -147,10 +147,10 @@ class FormScreen(WorkbenchScreen):
         live = self.app.live
         if live is None:
             return []
-        found = {made.name: model_tree.gist(made) for made in live.artifacts if made.kind == item.artifact}
+        found = {made.name: model_tree.gist(made) for made in live.artifacts if made.kind in item.artifact}
         newest_first = dict(reversed(found.items()))
         for run in live.active():
-            if run.produces == item.artifact:
+            if run.produces in item.artifact:
                 newest_first.setdefault(run.name, f"being made by {run.id}")
         return list(newest_first.items())
 
@@ -161,7 +161,7 @@ class FormScreen(WorkbenchScreen):
             if not item.artifact or self.draft.texts.get(item.path):
                 continue
             options = [value for value, _ in self._options(item)]
-            if item.artifact == "tokenizer" and live is not None:
+            if item.artifact == ("tokenizer",) and live is not None:
                 corpus = outlook.named(live.artifacts, "corpus", self.draft.texts.get("corpus", ""))
                 fitting = [
                     made.name

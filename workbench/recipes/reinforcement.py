@@ -1,0 +1,137 @@
+"""Recipes that train on answers which the model writes itself: GRPO and PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import FUNCTION, PATH_OR_NAME, Reads, Section
+from workbench.recipes.tuning import TuningRecipe, TuningScheduleSection
+
+
+class GenerationSection(Section):
+    """How answers are written."""
+
+    max_completion_length: int = Field(
+        128, ge=1, le=65_536, description="Longest answer.", json_schema_extra={"unit": "tokens"}
+    )
+    temperature: float = Field(1.0, gt=0, description="Of drawing tokens; 1 samples from the policy itself.")
+
+
+class StepsSection(TuningScheduleSection):
+    """How long, in optimizer steps: there is no last row of the data to reach."""
+
+    max_steps: int | None = Field(
+        100,
+        ge=1,
+        description="Iterations: answers written, scored and learnt from.",
+        json_schema_extra={"unit": "steps"},
+    )
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field(
+        "constant", description="How the learning rate falls to 0 after the warm-up; constant: not at all."
+    )
+
+
+class ReinforcementRecipe(TuningRecipe):
+    """What both have in common: prompts, and how answers are written."""
+
+    full_learning_rate: ClassVar[float] = 1e-6
+    lora_learning_rate: ClassVar[float] = 1e-5
+
+    prompts: str = Field(
+        description="Prompts to answer: a file (jsonl, txt) or conversations of the project.",
+        json_schema_extra=PATH_OR_NAME,
+    )
+    schedule: StepsSection = Field(default_factory=StepsSection)
+    generation: GenerationSection = Field(default_factory=GenerationSection)
+
+
+class GrpoRecipe(ReinforcementRecipe):
+    """Group relative policy optimization (Shao et al. 2024): answers to a prompt are compared with each other."""
+
+    reads: ClassVar[Mapping[str, Reads]] = {"base": "model", "prompts": "chats", "reward": "reward", "judge": "model"}
+    default_name: ClassVar[str] = "{base}-grpo"
+
+    stage: Literal["grpo"] = "grpo"
+    reward: str | None = Field(None, description="The reward model that scores answers.")
+    reward_pattern: str | None = Field(
+        None, description="A regular expression: an answer in which it is found scores 1, any other 0."
+    )
+    reward_function: str | None = Field(
+        None,
+        description="A Python function (prompt, answer) -> score of yours: FILE.py:NAME. It runs as you.",
+        json_schema_extra=FUNCTION,
+    )
+    judge: str | None = Field(None, description="A model that is asked for a mark from 1 to 10.")
+    num_generations: int = Field(4, ge=2, le=64, description="Answers to each prompt; batch_size is a multiple of it.")
+    num_iterations: int = Field(1, ge=1, le=64, description="Optimizer steps on the same answers.")
+    beta: float = Field(0.0, ge=0, description="Weight of the KL divergence to the base model.")
+    epsilon: float = Field(0.2, gt=0, lt=1, description="The ratio of probabilities is clipped to 1 ± this.")
+
+    def resolved(self) -> Self:
+        given = [name for name in ("reward", "reward_pattern", "reward_function", "judge") if getattr(self, name)]
+        if len(given) != 1:
+            raise WorkbenchError(
+                f"GRPO needs one source of rewards, and {' and '.join(given) or 'none'} is given.",
+                "Give one of --reward, --reward-pattern, --reward-function, --judge.",
+            )
+        result = super().resolved()
+        size = result.batch.batch_size or 1
+        if size % self.num_generations:
+            raise WorkbenchError(
+                f"batch_size {size} is not a multiple of num_generations {self.num_generations}.",
+                f"Set it to {-(-size // self.num_generations) * self.num_generations}.",
+            )
+        return result
+
+
+class PpoSection(Section):
+    """The method's own settings (Schulman et al. 2017; Ziegler et al. 2019)."""
+
+    num_ppo_epochs: int = Field(4, ge=1, le=64, description="Passes over each batch of answers.")
+    num_mini_batches: int = Field(1, ge=1, description="Optimizer steps a pass; batch_size is a multiple of it.")
+    cliprange: float = Field(0.2, gt=0, lt=1, description="The ratio of probabilities is clipped to 1 ± this.")
+    cliprange_value: float = Field(0.2, gt=0, description="A value may move this far from its old one.")
+    vf_coef: float = Field(0.1, ge=0, description="Weight of the value loss.")
+    gamma: float = Field(1.0, gt=0, le=1, description="Discount of later rewards.")
+    lam: float = Field(0.95, ge=0, le=1, description="Of generalized advantage estimation (Schulman et al. 2016).")
+    kl_coef: float = Field(0.05, ge=0, description="Penalty on each token's divergence from the base model.")
+    target_kl: float | None = Field(
+        None, gt=0, description="Adapt kl_coef to keep the KL of an answer near this. Not set: kl_coef is fixed.",
+        json_schema_extra={"unit": "nats"},
+    )  # fmt: skip
+    kl_horizon: int = Field(
+        10_000, ge=1, description="How slowly kl_coef adapts.", json_schema_extra={"unit": "answers"}
+    )
+    whiten_rewards: bool = Field(False, description="Scale a batch's rewards to a variance of 1.")
+    missing_eos_penalty: float = Field(1.0, ge=0, description="Taken from the score of an answer that was cut off.")
+    value_learning_rate: float | None = Field(
+        None, gt=0, description="Peak learning rate of the value model. Derived: the policy's."
+    )
+
+
+class PpoRecipe(ReinforcementRecipe):
+    """Proximal policy optimization: raise a reward model's score, near the base model."""
+
+    reads: ClassVar[Mapping[str, Reads]] = {"base": "model", "prompts": "chats", "reward": "reward"}
+    default_name: ClassVar[str] = "{base}-ppo"
+
+    stage: Literal["ppo"] = "ppo"
+    reward: str = Field(description="The reward model that scores answers.")
+    ppo: PpoSection = Field(default_factory=PpoSection)
+
+    def resolved(self) -> Self:
+        result = super().resolved()
+        size = result.batch.batch_size or 1
+        update: dict[str, Any] = {}
+        if size % self.ppo.num_mini_batches:
+            raise WorkbenchError(
+                f"batch_size {size} is not a multiple of num_mini_batches {self.ppo.num_mini_batches}.",
+                f"Set num_mini_batches to {max(n for n in range(1, self.ppo.num_mini_batches) if size % n == 0)}.",
+            )
+        if self.ppo.value_learning_rate is None:
+            update["ppo"] = self.ppo.model_copy(update={"value_learning_rate": result.optimizer.learning_rate})
+        return result.model_copy(update=update)
