@@ -24,11 +24,11 @@ $(VENV)/.core: pyproject.toml
 
 $(VENV)/.gguf: $(VENV)/.core
 	@echo "Installing llama.cpp's Python binding; it is compiled here, which takes minutes ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gguf]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gguf,tuning,qlora]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.gguf
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gguf]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gguf,tuning,qlora]'
 	@touch $@
 
 install: $(VENV)/.core
