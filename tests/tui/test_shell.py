@@ -14,7 +14,8 @@ from tests.tui.drive import loaded, text_of, typed, until
 from workbench.errors import WorkbenchError
 from workbench.store.project import SETTINGS, Project, create
 from workbench.store.recent import remember
-from workbench.tui.app import WorkbenchApp, write_crash_log
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.crash import write_crash_log
 from workbench.tui.screens.command_line import CommandLine
 from workbench.tui.screens.dialogs import AskLine, ErrorDialog
 from workbench.tui.screens.map import MapScreen
