@@ -16,6 +16,8 @@ PID_FILE = Path(sys.prefix) / "gguf-build.pid"
 LOG_FILE = Path(sys.prefix) / "gguf-build.log"
 POLL_SECONDS = 1.0
 
+NO_COMPILER = ("CMAKE_CXX_COMPILER not set", "No CMAKE_CXX_COMPILER could be found")  # in the words of CMake
+
 
 def wait_for_build(reporter: Reporter) -> bool:
     """Until llama.cpp is there; False if a stop was asked for meanwhile.
@@ -51,9 +53,15 @@ def why_missing() -> tuple[str, str]:
     if building():
         return f"{what}: it is being compiled right now.", f"Try again in some minutes; its log is {LOG_FILE}."
     try:
-        errors = [line for line in LOG_FILE.read_text(errors="replace").splitlines() if "error" in line.lower()]
+        log = LOG_FILE.read_text(errors="replace")
     except OSError:
-        errors = []
+        log = ""
+    if any(sign in log for sign in NO_COMPILER):
+        return (
+            f"{what}: they are compiled here, and this machine has no C++ compiler.",
+            "Install one (apt install g++, or xcode-select --install), then: make gguf",
+        )
+    errors = [line for line in log.splitlines() if "error" in line.lower()]
     if errors:
         remedy = f"Mend that (see {LOG_FILE}), then: make gguf"
         return f"{what}: compiling it failed with {errors[-1].strip()[:200]!r}.", remedy
