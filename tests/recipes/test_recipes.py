@@ -70,8 +70,23 @@ def test_the_global_batch_is_the_product_of_its_parts(given: dict[str, object], 
         ({"learning_rate": 1e-3}, "Did you mean optimizer.learning_rate"),
         ({"optimizer": {"learning_rte": 1}}, "Did you mean optimizer.learning_rate"),
         ({"model": {"size": "tinny"}}, "model.size cannot be 'tinny'. Did you mean tiny"),
-        ({"schedule": {"max_steps": "many"}}, "schedule.max_steps is 'many', but should be a valid integer"),
-        ({"schedule": {"max_steps": 0}}, "schedule.max_steps is 0, but should be greater than or equal to 1"),
+        ({"schedule": {"max_steps": "many"}}, "schedule.max_steps is 'many', but should be a whole number\\.$"),
+        ({"schedule": {"max_steps": 0}}, "schedule.max_steps is 0, but should be at least 1\\.$"),
+        ({"schedule": {"max_steps": 1.5}}, "schedule.max_steps is 1.5, but should be a whole number"),
+        ({"schedule": {"warmup_ratio": 1}}, "warmup_ratio is 1, but should be less than 1"),
+        ({"optimizer": {"learning_rate": "fast"}}, "learning_rate is 'fast', but should be a number"),
+        ({"model": {"tie_word_embeddings": "maybe"}}, "is 'maybe', but should be true or false"),
+        ({"corpus": 3}, "corpus is 3, but should be a text"),
+        ({"corpus": None}, "corpus is empty, but should be a text"),
+        ({"evaluation": {"sample_prompts": "The"}}, "sample_prompts is 'The', but should be a list"),
+        ({"model": "tiny"}, "model is 'tiny', but should be a section with keys of its own. Its keys: size, arch"),
+        ({"optimizer": {"lr": 1}}, "Did you mean optimizer.learning_rate"),
+        ({"lr": 1}, "Did you mean optimizer.learning_rate"),
+        ({"batch": {"bs": 1}}, "Did you mean batch.batch_size"),
+        ({"epochs": 1}, "Did you mean schedule.max_steps"),
+        ({"model": {"seq_len": 1}}, "Did you mean model.max_length"),
+        ({"optimizer": {"zz": 1}}, "There are: optimizer.learning_rate, .*optimizer.max_grad_norm\\.$"),
+        ({"zz": 1}, "There are: .*corpus, tokenizer, model.…, data.…"),
         ({"optimizer": {"learning_rate": float("nan")}}, "finite"),
         ({"name": "a/b"}, "'a/b' cannot be a name"),
         ({"batch": {"batch_size": 10, "per_device_batch_size": 4}}, "batch_size 10 is not a multiple of per_device_batch_size 4"),
@@ -86,6 +101,20 @@ def test_a_wrong_recipe_is_one_sentence_with_the_remedy(given: dict[str, object]
     with pytest.raises(WorkbenchError, match=sentence) as caught:
         recipe_from(BASE | given).resolved()
     assert "\n" not in str(caught.value)
+
+
+def test_no_sentence_is_pydantics() -> None:
+    """Every kind of error that the fields' types and bounds can give has words of our own."""
+    wrong = ["x", 1.5, -1, 0, 1e300, float("inf"), 10**30, True, None, [], {}, "", [1], ["a", "b"]]
+    for stage, kind in STAGES.items():
+        needed = {field.path: ["a"] if field.many else "a" for field in recipe_fields(kind) if field.required}
+        for field in recipe_fields(kind):
+            for value in wrong:
+                try:
+                    recipe_from({"stage": stage, **nested({**needed, field.path: value})})
+                except WorkbenchError as error:
+                    leaks = "valid|unable|Input|should have|instance|dictionary|string|integer"
+                    assert not re.search(leaks, error.what), error.what
 
 
 def test_what_does_not_change_the_result_does_not_change_the_identity() -> None:
@@ -134,3 +163,9 @@ def test_the_estimate_knows_gpt2s_size() -> None:
     # 12 layers of width 768 with a gated MLP, tied: 85M + 38.6M
     assert figures.parameters == pytest.approx(123.6e6, rel=0.01)
     assert figures.tokens_per_step == 256 * 1024
+
+
+def test_an_export_checked_on_more_text_is_another_export() -> None:
+    """A longer check that was asked for must not be skipped for a shorter one that was made."""
+    some, more = (recipe_from({"stage": "export", "model": "base", "check_tokens": n}).identity() for n in (64, 128))
+    assert some != more

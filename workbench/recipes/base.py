@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.errors import WorkbenchError
+from workbench.recipes.nearest import nearest, nearest_key
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -205,40 +205,63 @@ def explain(error: ValidationError, kind: type[Section]) -> WorkbenchError:
     context = first.get("ctx", {})
     match first["type"]:
         case "extra_forbidden":
-            known = key_paths(kind)
             what = f"Unknown key {path!r} in the {label(kind)}."
-            return WorkbenchError(what, f"{nearest(path, known)}{more}")
+            return WorkbenchError(what, f"{nearest_key(path, key_paths(kind))}{more}")
         case "missing":
             remedy = f"Set it in the file, or with --{path.split('.')[-1].replace('_', '-')}.{more}"
             return WorkbenchError(f"The {label(kind)} lacks {path!r}.", remedy)
         case "literal_error" | "enum":
             choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-            return WorkbenchError(f"{path} cannot be {value!r}.", f"{nearest(str(value), choices)}{more}")
+            return WorkbenchError(f"{path} cannot be {shown(value)}.", f"{nearest(str(value), choices)}{more}")
         case "value_error":
             sentence = str(context.get("error", first["msg"]))
             where = f"{path}: " if path else ""
             return WorkbenchError(f"{where}{sentence.rstrip('.')}.", more.strip())
-        case _:
-            expected = first["msg"].removeprefix("Input should be ")
-            return WorkbenchError(f"{path} is {shown(value)}, but should be {expected.rstrip('.')}.", more.strip())
+        case "model_type" | "model_attributes_type" | "dict_type":
+            keys = [key.removeprefix(f"{path}.") for key in key_paths(kind) if key.startswith(f"{path}.")]
+            what = f"{path} is {shown(value)}, but should be a section with keys of its own."
+            return WorkbenchError(what, f"Its keys: {', '.join(keys)}.{more}")
+        case fault:
+            plain = EXPECTED.get(fault)
+            expected = plain.format(**context) if plain else first["msg"].removeprefix("Input should be ").rstrip(".")
+            return WorkbenchError(f"{path} is {shown(value)}, but should be {expected}.", more.strip())
+
+
+# pydantic's type of error -> what the value should be; the names in braces are pydantic's `ctx`.
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "string_too_short": "a text of at least {min_length} characters",
+    "string_too_long": "a text of at most {max_length} characters",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+}
 
 
 def shown(value: Any) -> str:
-    text = repr(value)
+    """A value as YAML would have it, cut to 60 characters."""
+    if value is None or value == []:
+        return "empty"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def label(kind: type[Section]) -> str:
     stage = kind.model_fields.get("stage")
     return f"{stage.default} recipe" if stage is not None and stage.default else kind.__name__
-
-
-def nearest(given: str, choices: list[str]) -> str:
-    """'Did you mean …?' where something is near, else the list of what there is."""
-    near = difflib.get_close_matches(given, choices, 1, cutoff=0.5)
-    if not near:  # `learning_rate` for `optimizer.learning_rate`
-        near = [choice for choice in choices if choice.split(".")[-1] == given.split(".")[-1]]
-    return f"Did you mean {near[0]}?" if near else f"There are: {', '.join(choices)}."
 
 
 def key_paths(kind: type[Section], prefix: str = "") -> list[str]:

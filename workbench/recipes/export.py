@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.recipes.base import NOT_IDENTITY, Reads, Recipe
+from workbench.recipes.base import Reads, Recipe
 
 Quantization = Literal["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]
 
@@ -30,5 +30,5 @@ class ExportRecipe(Recipe):
         ge=16,
         le=65_536,
         description="How much held-out text to compare the GGUF's logits with the checkpoint's on.",
-        json_schema_extra={"unit": "tokens", **NOT_IDENTITY},
+        json_schema_extra={"unit": "tokens"},
     )
