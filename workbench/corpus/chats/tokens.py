@@ -1,0 +1,388 @@
+"""From conversations to token ids, and which of them are trained on.
+
+Trained are the assistant's answers with the token that ends a turn: by the template's `{% generation %}` markers,
+else from where the prompt for the answer ends to the end of the turn. The special tokens of a rendering are those
+that the template writes; text inside a message never becomes one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from workbench.corpus.chats.template import ChatTemplate, Messages, Rendering
+from workbench.errors import WorkbenchError
+
+TrainOn = Literal["assistant", "completion", "all"]
+TEMPLATE_FILE = "chat_template.jinja"
+OUR_TEMPLATE = Path(__file__).parent.with_name(TEMPLATE_FILE)
+TURN_BEGIN, TURN_END = "<|im_start|>", "<|im_end|>"
+NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+BATCH = 1024  # conversations encoded at once: their offsets take about 100 bytes a token
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One conversation of L tokens."""
+
+    ids_L: np.ndarray  # int32
+    trained_L: np.ndarray  # bool; the first is never trained on, nothing predicts it
+    role_L: np.ndarray  # int16: the index of the message that the token belongs to
+    offsets_L2: np.ndarray  # int32: where each begins and ends in `text`, in characters
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages, the tools that the assistant may call, and where it came from (for errors)."""
+
+    messages: Messages
+    tools: Sequence[Any] | None = None
+    source: str = ""
+
+
+class ChatTokenizer:
+    """The tokenizer and the chat template of a model's folder.
+
+    `template` is the Jinja source, `has_own_template` whether the folder brought it: where it did not, it is
+    ChatML, whose turns end in `<|im_end|>`, or in the tokenizer's EOS if that is no token of it.
+    """
+
+    def __init__(self, folder: Path):
+        """Raises `WorkbenchError` if there is no tokenizer, or its files cannot be read."""
+        self.folder = folder
+        self._tokenizer = _load(folder / "tokenizer.json")
+        config = _config(folder)
+        self.special: dict[str, int] = {
+            added.content: number
+            for number, added in self._tokenizer.get_added_tokens_decoder().items()
+            if added.special
+        }
+        named = {role: text for role in NAMED if (text := _content(config.get(role))) is not None}
+        ids = {role: self._tokenizer.token_to_id(text) for role, text in named.items()}
+        self.bos_id: int | None = ids.get("bos_token")
+        self.eos_id: int | None = ids.get("eos_token")
+        self.pad_id: int | None = ids.get("pad_token")
+        self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        own = _own_template(folder, config)
+        self.has_own_template = own is not None
+        self.template: str = own if own is not None else self._chatml(named)
+        name = f"of {folder.name}" if self.has_own_template else "ChatML"
+        self._template = ChatTemplate(self.template, name=name, variables=named, special=self.special)
+
+    @property
+    def has_markers(self) -> bool:
+        """Whether the template says by `{% generation %}` what is trained on."""
+        return self._template.has_markers
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end an answer: the one that the template puts behind it, then EOS; none if there is neither."""
+        found = []
+        if (turn_end := self._turn_end) is not None:
+            found.append(turn_end)
+        if self.eos_id is not None and self.eos_id not in found:
+            found.append(self.eos_id)
+        return tuple(found)
+
+    def render(
+        self, messages: Messages, tools: Sequence[Any] | None = None, add_generation_prompt: bool = False
+    ) -> str:
+        """The conversation as the template writes it. Raises `WorkbenchError` if the template refuses it."""
+        return self._template.render(messages, tools, add_generation_prompt=add_generation_prompt).text
+
+    def conversation(
+        self, messages: Messages, tools: Sequence[Any] | None = None, train_on: TrainOn = "assistant", source: str = ""
+    ) -> Encoded:
+        """The tokens of one conversation.
+
+        `train_on`: "assistant" trains every answer, "completion" the last one alone, "all" everything.
+        Raises `WorkbenchError` if the template refuses the conversation, or (without markers) writes a turn
+        in another way once the answer follows it, so that nobody can say where the answer begins.
+        """
+        return self.conversations([Conversation(messages, tools, source)], train_on)[0]
+
+    def conversations(self, rows: Iterable[Conversation], train_on: TrainOn = "assistant") -> list[Encoded]:
+        """The tokens of many, encoded on all threads. Raises as `conversation`, naming the row."""
+        found: list[Encoded] = []
+        pending: list[_Spans] = []
+        for row in rows:
+            pending.append(self._spans(row, train_on))
+            if len(pending) == BATCH:
+                found += self._encode(pending)
+                pending = []
+        return found + self._encode(pending)
+
+    def prompt(self, messages: Messages, tools: Sequence[Any] | None = None) -> np.ndarray:
+        """Ids of the messages, ready for the assistant's turn: int32 [L]."""
+        rendering = self._template.render(messages, tools, add_generation_prompt=True)
+        return self._ids([rendering])[0][0]
+
+    def completion(
+        self, prompt: Messages, completion: Messages, tools: Sequence[Any] | None = None, source: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of a prompt and of the answer to it, both int32; the answer ends in the turn's end token.
+
+        Both come from one encoding of the whole, cut before the first token that holds a character of the
+        answer: so two answers to one prompt have the same prompt ids, unless the template lets the prompt's
+        last characters run into the answer and the tokenizer joins them.
+        Raises `WorkbenchError` as `conversation`, and if nothing can end the answer.
+        """
+        with _naming(source):
+            before = self._template.render(prompt, tools, add_generation_prompt=True).text
+            whole = self._template.render([*prompt, *completion], tools)
+            if not whole.text.startswith(before):
+                raise self._not_a_prefix(len(prompt))
+            if not self.end_ids:
+                raise WorkbenchError(
+                    f"The tokenizer in {self.folder.name} has no token that ends an answer.",
+                    "Name one as eos_token in tokenizer_config.json.",
+                )
+        ids_L, offsets_L2 = self._ids([whole])[0]
+        start = int(np.argmax(offsets_L2[:, 1] > len(before))) if (offsets_L2[:, 1] > len(before)).any() else len(ids_L)
+        ends = np.flatnonzero(np.isin(ids_L[start:], self.end_ids))
+        answer = ids_L[start : start + int(ends[-1]) + 1] if len(ends) else np.append(ids_L[start:], self.end_ids[0])
+        return ids_L[:start], answer.astype(np.int32)
+
+    def token_text(self, number: int) -> str:
+        """The token as it stands in the vocabulary."""
+        return self._tokenizer.id_to_token(number) or ""
+
+    # ------------------------------------------------------------------ spans of characters
+
+    def _spans(self, row: Conversation, train_on: TrainOn) -> _Spans:
+        with _naming(row.source):
+            whole = self._template.render(row.messages, row.tools)
+            starts = self._message_starts(row, whole.text)
+            if train_on == "all":
+                return _Spans(whole, starts, [(0, len(whole.text))], [])
+            if self.has_markers:
+                spans, open_ended = list(whole.generated), []
+            else:
+                spans, open_ended = [], self._answer_starts(row, whole.text)
+        if train_on == "completion":
+            spans, open_ended = spans[-1:], open_ended[-1:]
+        return _Spans(whole, starts, spans, open_ended)
+
+    def _message_starts(self, row: Conversation, whole: str) -> list[int]:
+        """Where each message begins, as far as the beginning of the conversation is written like the whole."""
+        starts = [0]
+        for count in range(1, len(row.messages)):
+            try:
+                before = self._template.render(row.messages[:count], row.tools).text
+                start = len(before) if whole.startswith(before) else _common(before, whole)
+            except WorkbenchError:  # such as a template that wants a question
+                content = str(row.messages[count - 1].get("content") or "").strip()
+                start = whole.find(content, starts[-1]) + len(content)
+            starts.append(max(start, starts[-1]))
+        return starts
+
+    def _answer_starts(self, row: Conversation, whole: str) -> list[int]:
+        """Where the answers begin: where the prompt for each, which has to stand in the whole alike, ends."""
+        starts = []
+        for count, message in enumerate(row.messages):
+            if message.get("role") != "assistant" or not count:
+                continue
+            before = self._template.render(row.messages[:count], row.tools, add_generation_prompt=True).text
+            if not whole.startswith(before):
+                raise self._not_a_prefix(count)
+            starts.append(len(before))
+        return starts
+
+    def _not_a_prefix(self, count: int) -> WorkbenchError:
+        return WorkbenchError(
+            f"The chat template {self._template.name} writes the first {count} message{'s' if count > 1 else ''} in "
+            "another way once the answer follows, so it cannot be told where the answer begins.",
+            "Put {% generation %} markers into the template around what the assistant writes.",
+        )
+
+    # ------------------------------------------------------------------ tokens
+
+    def _encode(self, pending: Sequence[_Spans]) -> list[Encoded]:
+        found = []
+        for item, (ids_L, offsets_L2) in zip(pending, self._ids([item.whole for item in pending]), strict=True):
+            begins_L, ends_L = offsets_L2[:, 0], offsets_L2[:, 1]
+            trained_L = np.zeros(len(ids_L), bool)
+            is_end_L = np.isin(ids_L, self.end_ids)
+            for start, stop in item.spans:
+                # A token that the answer shares with what stands before it has to be written too.
+                inside_L = (ends_L > start) & (begins_L < stop) & (ends_L > begins_L)
+                trained_L |= inside_L
+                after = int(np.flatnonzero(inside_L)[-1]) + 1 if inside_L.any() else len(ids_L)
+                if after < len(ids_L) and is_end_L[after] and not is_end_L[after - 1]:
+                    trained_L[after] = True
+            for start in item.open_ended:
+                # No message holds a special token: the next one that ends a turn ends this one.
+                first = int(np.searchsorted(ends_L, start, side="right"))
+                ends = np.flatnonzero(is_end_L[first:])
+                trained_L[first : first + int(ends[0]) + 1 if len(ends) else len(ids_L)] = True
+            trained_L[:1] = False
+            # By its last character: a token may begin with the line end of the turn before.
+            role_L = np.searchsorted(np.array(item.starts), np.maximum(ends_L - 1, 0), side="right") - 1
+            found.append(Encoded(ids_L, trained_L, role_L.astype(np.int16), offsets_L2, item.whole.text))
+        return found
+
+    def _ids(self, renderings: Sequence[Rendering]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(ids_L int32, offsets_L2 int32) of each."""
+        encodings = self._tokenizer.encode_batch(
+            [_without(rendering) for rendering in renderings], add_special_tokens=False
+        )
+        found = []
+        for rendering, encoding in zip(renderings, encodings, strict=True):
+            if rendering.plain:
+                found.append(self._ids_with_plain(rendering))
+            else:
+                offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
+                found.append((np.array(encoding.ids, np.int32), offsets))
+        return found
+
+    def _ids_with_plain(self, rendering: Rendering) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and offsets where messages hold texts of special tokens.
+
+        The template's own special tokens are found with those texts blanked out; what is between them is
+        encoded by a tokenizer that knows no special tokens, as the whole one would have done it.
+        """
+        [encoding] = self._tokenizer.encode_batch([_without(rendering)], add_special_tokens=False)
+        special = set(self.special.values())
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        done = 0
+
+        def between(start: int, stop: int) -> None:
+            piece = self._plain.encode(rendering.text[start:stop], add_special_tokens=False)
+            ids.extend(piece.ids)
+            offsets.extend((start + first, start + last) for first, last in piece.offsets)
+
+        for number, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
+            if number in special and last > first:
+                between(done, first)
+                ids.append(number)
+                offsets.append((first, last))
+                done = last
+        between(done, len(rendering.text))
+        return np.array(ids, np.int32), np.array(offsets, np.int32).reshape(-1, 2)
+
+    @cached_property
+    def _plain(self) -> Tokenizer:
+        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    @cached_property
+    def _turn_end(self) -> int | None:
+        """The special token that the template puts behind an answer."""
+        probe = "xyzzy"
+        try:
+            rendering = self._template.render(
+                [{"role": "user", "content": "a"}, {"role": "assistant", "content": probe}]
+            )
+        except WorkbenchError:
+            return None
+        ids_L, offsets_L2 = self._ids([rendering])[0]
+        answered = rendering.text.rfind(probe) + len(probe)
+        behind = ids_L[offsets_L2[:, 0] >= answered].tolist()
+        return next((number for number in behind if number in self.special.values()), None)
+
+    def _chatml(self, named: dict[str, str]) -> str:
+        template = OUR_TEMPLATE.read_text(encoding="utf-8")
+        if TURN_END in self.special and TURN_BEGIN in self.special:
+            return template
+        eos = named.get("eos_token")
+        if eos is None or eos not in self.special:
+            raise WorkbenchError(
+                f"The tokenizer in {self.folder.name} has no token that ends an answer: neither {TURN_END} nor an EOS.",
+                "Name one as eos_token in tokenizer_config.json.",
+            )
+        return template.replace(f"'{TURN_END}'", "eos_token")
+
+
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """One rendered conversation, in characters."""
+
+    whole: Rendering
+    starts: list[int]  # of its messages
+    spans: list[tuple[int, int]]  # that are trained on
+    open_ended: list[int]  # beginnings of spans that go to the turn's end
+
+
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Puts the row in front of an error about it."""
+    try:
+        yield
+    except WorkbenchError as error:
+        if not source:
+            raise
+        raise WorkbenchError(f"{source}: {error.what}", error.remedy) from None
+
+
+def _without(rendering: Rendering) -> str:
+    """The text, of the same length, with the special texts that came from messages blanked out."""
+    text = rendering.text
+    for start, stop in rendering.plain:
+        text = f"{text[:start]}{'.' * (stop - start)}{text[stop:]}"
+    return text
+
+
+def _common(one: str, other: str) -> int:
+    """Length of the beginning that both have."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (first, second) in pairs if first != second), min(len(one), len(other)))
+
+
+def _load(path: Path) -> Tokenizer:
+    if not path.is_file():
+        raise WorkbenchError(
+            f"{path.parent} holds no tokenizer: tokenizer.json is missing.",
+            "Copy the tokenizer's files that belong to the model into that folder.",
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = False
+    return tokenizer
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json, with what only special_tokens_map.json says."""
+    config: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from None
+        if isinstance(content, dict):
+            config |= {key: value for key, value in content.items() if value is not None}
+    return config
+
+
+def _content(token: Any) -> str | None:
+    """The text of a token that a config names, which may be written as a mapping."""
+    value = token.get("content") if isinstance(token, dict) else token
+    return value if isinstance(value, str) else None
+
+
+def _own_template(folder: Path, config: dict[str, Any]) -> str | None:
+    path = folder / TEMPLATE_FILE
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    found = config.get("chat_template")
+    if isinstance(found, list):  # [{"name": ..., "template": ...}]
+        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
+        found = named.get("default") or next(iter(named.values()), None)
+    return found if isinstance(found, str) else None
