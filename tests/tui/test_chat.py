@@ -20,9 +20,11 @@ from textual.pilot import Pilot
 from tests.tui.drive import SIZES, loaded, text_of, typed, until, words_of
 from workbench.store.project import Project
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.screens.chat import REMOTE_REPAINT_SECONDS, ChatScreen, Stream
+from workbench.tui.screens.chat import ChatScreen
 from workbench.tui.screens.dialogs import AskLine, ErrorDialog
 from workbench.tui.screens.models import ModelsScreen
+from workbench.tui.screens.talk import REMOTE_REPAINT_SECONDS
+from workbench.tui.stream import Stream
 from workbench.tui.widgets.ask import AskArea
 from workbench.tui.widgets.table import Table
 from workbench.tui.widgets.transcript import Block, Transcript

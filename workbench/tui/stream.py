@@ -1,0 +1,54 @@
+"""An answer while it is being written. No Textual here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from workbench.chat.process import Answer
+from workbench.safe_text import Stripper
+
+
+@dataclass(slots=True)
+class Stream:
+    """An answer under way: a thread adds to it, the screen takes from it."""
+
+    answer: Answer | None = None
+    pieces: list[str] = field(default_factory=list)  # as the model wrote them
+    shown: int = 0  # of the pieces
+    stripper: Stripper = field(default_factory=Stripper)
+    began: float = 0.0  # when the first token came
+    last: float = 0.0
+    tokens: int = 0
+    finish: str = ""
+    stopped: bool = False
+
+    def tokens_per_second(self) -> float | None:
+        """Between the first token and the last; None for less than two."""
+        return (self.tokens - 1) / (self.last - self.began) if self.tokens > 1 and self.last > self.began else None
+
+    def read(self) -> None:
+        """On a thread: take all tokens, until the end or a stop."""
+        assert self.answer is not None
+        for token in self.answer:
+            self.last = time.perf_counter()
+            if token.id is not None:
+                self.tokens += 1
+                if self.tokens == 1:
+                    self.began = self.last
+            self.finish = token.finish or self.finish
+            self.pieces.append(token.text)
+
+    def fresh(self) -> str:
+        """What came since the last call, safe to show."""
+        end = len(self.pieces)
+        text = "".join(self.pieces[self.shown : end])
+        self.shown = end
+        return self.stripper.feed(text)
+
+    def summary(self) -> str:
+        """How it went, in one line."""
+        rate = self.tokens_per_second()
+        speed = f", {rate:.1f} tokens/s" if rate else ""
+        how = {"length": ", cut at max_tokens or the context's end", "stop": ""}.get(self.finish, "")
+        return f"{self.tokens} token{'s' if self.tokens != 1 else ''}{speed}{', stopped' if self.stopped else how}"
