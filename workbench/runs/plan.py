@@ -88,7 +88,7 @@ def _collect(project: Project, catalog: Catalog, name: str) -> Recipe:
     Raises `WorkbenchError` if there are none.
     """
     candidates = resolve(project, catalog, "candidates", name)
-    lines = judgements.count(judgements.file_of(project, candidates.id))
+    lines = judgements.count(judgements.file_of(project, candidates.identity))
     if not lines:
         raise WorkbenchError(f"The candidates {name!r} have not been ranked yet.", f"Rank them: workbench rank {name}")
     return validate(CollectRecipe, {"candidates": name, "judgements": lines})
@@ -163,7 +163,7 @@ def _step(
         identities["sources"] = fingerprint_of_paths(paths)
     if isinstance(recipe, CollectRecipe):
         candidates = resolve(project, catalog, "candidates", recipe.candidates)
-        identities["judgements"] = judgements.digest(judgements.file_of(project, candidates.id), recipe.judgements)
+        identities["judgements"] = judgements.digest(judgements.file_of(project, candidates.identity), recipe.judgements)
     identity = identity_of(recipe.identity(), identities)
     made = by_identity(project, catalog, recipe.produces, identity, prefer=recipe.title())
     if made is not None and made.name != recipe.title() and not any_name:

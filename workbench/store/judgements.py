@@ -1,7 +1,8 @@
 """Where the judgements on a set of candidates lie: one file, appended to and never rewritten.
 
-They stand beside the candidates' artifact, which does not change once it is made. A judgement that was
-taken back is a further line that says so, hence the first N lines never change.
+They stand beside the candidates' artifact, which does not change once it is made, under its identity,
+which is known while it is still being written. A judgement that was taken back is a further line that says
+so, hence the first N lines never change.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from workbench.store.project import Project
 FOLDER = "judgements"
 
 
-def file_of(project: Project, candidates: str) -> Path:
-    """`judgements/<id of the candidates>/judgements.jsonl`, which may not exist yet."""
-    return project.root / FOLDER / candidates / "judgements.jsonl"
+def file_of(project: Project, identity: str) -> Path:
+    """The judgements on the candidates of this identity; the file may not exist yet."""
+    return project.root / FOLDER / identity[:16] / "judgements.jsonl"
 
 
 def count(path: Path) -> int:

@@ -1,0 +1,194 @@
+"""Which pair comes next: one that tells something, and now and then one that tells how sure the rater is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from workbench.preferences.candidates import Candidates, Prompt
+from workbench.preferences.judgements import Book, Judgement
+
+MIN_DISTANCE = 10  # judgements between a pair and its hidden repeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two answers as they are to be shown; which side is which was drawn at random."""
+
+    prompt: Prompt
+    left: str
+    right: str
+    repeat_of: str = ""
+
+    @property
+    def answers(self) -> frozenset[str]:
+        return frozenset((self.left, self.right))
+
+
+class Choice:
+    """Draws pairs of one set of candidates for one rater.
+
+    `scores` (answer -> a reward model's score), where there are any, put those pairs first on which the model is
+    least sure. `repeat` and `overlap` are shares: of own pairs shown again with the sides swapped, and of pairs
+    that others judged before.
+    """
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        book: Book,
+        rater: str,
+        *,
+        repeat: float = 0.05,
+        overlap: float = 0.1,
+        scores: Mapping[str, float] | None = None,
+        seed: int | None = None,
+    ):
+        self.candidates, self.book, self.rater = candidates, book, rater
+        self.repeat, self.overlap = repeat, overlap
+        self.scores = scores or {}
+        self._random = random.Random(seed)
+        self._prompt_of: dict[frozenset[str], Prompt] = {}
+        self._waiting: dict[frozenset[str], None] = {}  # judged by nobody; in the order in which they come
+        self._judged_by: dict[frozenset[str], set[str]] = {}
+        self._flagged: set[str] = set()
+        self.add(candidates.prompts.values())
+        self._counted = len(book.history)
+        self._recount()
+
+    def add(self, prompts: Iterable[Prompt]) -> None:
+        """Take in the pairs of further prompts."""
+        new = []
+        for prompt in prompts:
+            for left, right in itertools.combinations(prompt.answers, 2):
+                if left.text.strip() == right.text.strip():
+                    continue  # nothing to choose between
+                pair = frozenset((left.id, right.id))
+                self._prompt_of[pair] = prompt
+                new.append(pair)
+        self._random.shuffle(new)
+        if self.scores:
+            new.sort(key=self._certainty)
+        self._waiting.update(dict.fromkeys(new))
+
+    def refresh(self) -> None:
+        """Take in what was written and judged meanwhile, here and elsewhere."""
+        self.add(self.candidates.refresh())
+        self.book.refresh()
+        changes = self.book.history[self._counted :]
+        self._counted = len(self.book.history)
+        if any(change.kind == "retract" for change in changes):
+            self._recount()
+        else:
+            for change in changes:
+                self._count(change)
+
+    def next(self, taken: Iterable[frozenset[str]] = ()) -> Pair | None:
+        """The next pair to show, None when all are judged. `taken` are shown to others at this moment."""
+        busy = set(taken)
+        draw = self._random.random()
+        if draw < self.repeat and (again := self._repeat()):
+            return again
+        if draw < self.repeat + self.overlap and (pair := self._first(self._of_others(), busy)):
+            return self._sided(pair)
+        pair = self._first(self._waiting, busy) or self._first(self._of_others(), busy)
+        return self._sided(pair) if pair else None
+
+    def next_set(self, taken: Iterable[frozenset[str]] = ()) -> Prompt | None:
+        """The next prompt of whose answers nobody has put two in order, for a full ranking."""
+        busy = set(taken)
+        touched = {self._prompt_of[pair].id for pair in self._judged_by}
+        return next(
+            (
+                prompt
+                for prompt in self.candidates.prompts.values()
+                if len(prompt.answers) > 1
+                and prompt.id not in touched | self._flagged
+                and frozenset(answer.id for answer in prompt.answers) not in busy
+            ),
+            None,
+        )
+
+    @property
+    def left(self) -> int:
+        """Pairs that nobody has judged."""
+        return sum(1 for pair in self._waiting if self._prompt_of[pair].id not in self._flagged)
+
+    @property
+    def total(self) -> int:
+        return len(self._prompt_of)
+
+    def gain(self, ahead: int = 100) -> tuple[float, float] | None:
+        """Bits that a judgement should tell the reward model: of the next `ahead` pairs, and of pairs at random.
+
+        It is the entropy of its own forecast. None without scores, or without pairs.
+        """
+        waiting = list(self._waiting)
+        if not self.scores or not waiting:
+            return None
+        bits = [_entropy(self._forecast(pair)) for pair in waiting]
+        return sum(bits[:ahead]) / len(bits[:ahead]), sum(bits) / len(bits)
+
+    def _forecast(self, pair: frozenset[str]) -> float:
+        """The probability that a Bradley-Terry model gives one of the two; 1/2 where it has no scores."""
+        first, second = sorted(pair)
+        difference = self.scores.get(first, 0.0) - self.scores.get(second, 0.0)
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, difference))))
+
+    def _certainty(self, pair: frozenset[str]) -> float:
+        return abs(self._forecast(pair) - 0.5)
+
+    def _first(self, pairs: Iterable[frozenset[str]], busy: set[frozenset[str]]) -> frozenset[str] | None:
+        return next(
+            (pair for pair in pairs if pair not in busy and self._prompt_of[pair].id not in self._flagged), None
+        )
+
+    def _of_others(self) -> Iterable[frozenset[str]]:
+        return (pair for pair, raters in self._judged_by.items() if self.rater not in raters)
+
+    def _repeat(self) -> Pair | None:
+        """An own pair of some time ago, the sides swapped, that was not repeated yet."""
+        own = [item for item in self.book.of(self.rater) if item.kind == "pair"]
+        repeated = {item.repeat_of for item in own}
+        old = [item for item in own[:-MIN_DISTANCE] if not item.repeat_of and item.id not in repeated]
+        old = [item for item in old if item.pair in self._prompt_of and item.prompt not in self._flagged]
+        if not old:
+            return None
+        chosen = self._random.choice(old)
+        prompt = self._prompt_of[chosen.pair]
+        return Pair(prompt=prompt, left=chosen.right, right=chosen.left, repeat_of=chosen.id)
+
+    def _sided(self, pair: frozenset[str]) -> Pair:
+        left, right = self._random.sample(sorted(pair), 2)
+        return Pair(prompt=self._prompt_of[pair], left=left, right=right)
+
+    def _count(self, judgement: Judgement) -> None:
+        if judgement.kind == "flag":
+            self._flagged.add(judgement.prompt)
+            return
+        pairs = [judgement.pair] if judgement.kind in ("pair", "skip") else []
+        if judgement.kind == "ranking":
+            pairs = [frozenset(two) for two in itertools.combinations(itertools.chain(*judgement.order), 2)]
+        for pair in pairs:
+            if pair in self._prompt_of:
+                self._judged_by.setdefault(pair, set()).add(judgement.rater)
+                self._waiting.pop(pair, None)
+
+    def _recount(self) -> None:
+        self._judged_by.clear()
+        self._flagged.clear()
+        waiting = dict.fromkeys(self._prompt_of)
+        if self.scores:
+            waiting = dict.fromkeys(sorted(waiting, key=self._certainty))
+        else:  # keep the order in which they wait
+            waiting = {**dict.fromkeys(pair for pair in self._waiting), **waiting}
+        self._waiting = waiting
+        for judgement in self.book.judgements.values():
+            self._count(judgement)
+
+
+def _entropy(p: float) -> float:
+    return 0.0 if p in (0.0, 1.0) else -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
