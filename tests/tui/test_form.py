@@ -163,7 +163,7 @@ async def test_errors_stand_at_their_field_and_go_when_it_is_mended(example: Pro
         await typed(pilot, "0")
         await pilot.pause()
         assert steps.has_class("-wrong")
-        assert "schedule.max_steps is '0', but should be greater than or equal to 1." in words_of(pilot)
+        assert "schedule.max_steps is '0', but should be at least 1." in words_of(pilot)
         assert "To mend first: max_steps." in text_of(pilot)
         await pilot.press("backspace")
         await typed(pilot, "50")

@@ -164,3 +164,16 @@ def shown_value(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "\n".join(str(item) for item in value)
     return str(value)
+
+
+def about(item: RecipeField) -> list[str]:
+    """What a field takes, and what it is called in the file and on the command line."""
+    default = "" if item.artifact or item.many else shown_value(item.default).strip()
+    return [text for text in (f"default {default}" if default else "", _bounds(item), item.path, item.flag) if text]
+
+
+def _bounds(item: RecipeField) -> str:
+    low, high = item.minimum, item.maximum
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"from {low:g}" if low is not None else f"up to {high:g}" if high is not None else ""

@@ -6,65 +6,29 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 from textual.app import ComposeResult
-from textual.containers import Container, Horizontal, Vertical, VerticalScroll
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe
 from workbench.recipes.corpus import ImportRecipe
 from workbench.recipes.fields import RecipeField
-from workbench.recipes.pretrain import SIZES
 from workbench.runs.plan import Step, plan
 from workbench.store.catalog import open_catalog
 from workbench.store.project import Project
-from workbench.tui import actions, model_tree, outlook, safe
-from workbench.tui.draft import Checked, Draft, Group, shown_value
+from workbench.tui import actions, choices, outlook
+from workbench.tui.draft import Checked, Draft, Group, about, shown_value
 from workbench.tui.live import Changes
 from workbench.tui.outlook import Fact
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.screens.dialogs import Words
 from workbench.tui.widgets.facts import Facts
-from workbench.tui.widgets.fields import Field, FieldChanged, Fold, LineField, LinesField, Pick, StartButton
+from workbench.tui.widgets.fields import Field, FieldChanged, Fold, LineField, Pick, StartButton
+from workbench.tui.widgets.form_row import Row, control
 from workbench.tui.widgets.sections import Sections
 
-Control = LineField | LinesField | Pick
 PAUSE = 0.25  # seconds without a key before the plan is made: it asks the catalog and, of an import, the disk
-
-
-class Row(Vertical):
-    """A field with its name, its unit and, below, what is wrong with it."""
-
-    DEFAULT_CSS = """
-    Row { height: auto; }
-    Row > Horizontal { height: auto; }
-    Row .name { width: 16; color: $foreground; }
-    Row .unit { width: 12; padding: 0 1; color: $muted; }
-    Row .control { width: 1fr; max-width: 60; }
-    Row .wrong { display: none; color: $error; padding: 0 0 0 16; }
-    Row.-wrong .wrong { display: block; }
-    Row.-lines .control { max-width: 100; }
-    Row.-lines .unit { display: none; }
-    """
-
-    def __init__(self, field: RecipeField, control: Control):
-        super().__init__()
-        self.field, self.control = field, control
-        control.add_class("control")
-        self.set_class(isinstance(control, LinesField), "-lines")
-
-    def compose(self) -> ComposeResult:
-        with Horizontal():
-            yield Static(self.field.name, classes="name", markup=False)
-            yield self.control
-            yield Static(self.field.unit, classes="unit", markup=False)
-        yield Static("", classes="wrong", markup=False)
-
-    def say_wrong(self, error: WorkbenchError | None) -> None:
-        self.set_class(error is not None, "-wrong")
-        if error is not None:
-            self.query_one(".wrong", Static).update(safe.line(error))
 
 
 class FormScreen(WorkbenchScreen):
@@ -112,7 +76,7 @@ class FormScreen(WorkbenchScreen):
             with VerticalScroll(id="fields", classes="pane", can_focus=False) as pane:
                 pane.border_title = "Recipe"
                 for item in self.draft.first():
-                    yield Row(item, self._control(item))
+                    yield self._row(item)
                 yield StartButton()
                 for place, group in enumerate(self.draft.groups()):
                     yield Fold(group.title, group.help, id=f"fold-{place}")
@@ -127,50 +91,9 @@ class FormScreen(WorkbenchScreen):
 
     # ------------------------------------------------------------------ fields
 
-    def _control(self, item: RecipeField) -> Control:
+    def _row(self, item: RecipeField) -> Row:
         text = self.draft.texts.get(item.path, "")
-        if item.artifact or item.choices or item.type is bool:
-            return Pick(item.name, self._options(item), text or shown_value(item.default))
-        if item.many:
-            return LinesField(text, placeholder=shown_value(item.default) or "paths of files and folders, or globs")
-        return LineField(text)
-
-    def _options(self, item: RecipeField) -> list[tuple[str, str]]:
-        """(value, what is known of it) of a field that is a choice."""
-        if item.path == "model.size":
-            return [
-                (name, f"{shape.num_hidden_layers} layers of width {shape.hidden_size}")
-                for name, shape in SIZES.items()
-            ]
-        if not item.artifact:
-            return [(value, "") for value in item.choices or ("true", "false")]
-        live = self.app.live
-        if live is None:
-            return []
-        found = {made.name: model_tree.gist(made) for made in live.artifacts if made.kind in item.artifact}
-        newest_first = dict(reversed(found.items()))
-        for run in live.active():
-            if run.produces in item.artifact:
-                newest_first.setdefault(run.name, f"being made by {run.id}")
-        return list(newest_first.items())
-
-    def _choose_artifacts(self) -> None:
-        """An artifact for every field that names one: the newest, and a tokenizer of the chosen corpus."""
-        live = self.app.live
-        for item in self.draft.fields.values():
-            if not item.artifact or self.draft.texts.get(item.path):
-                continue
-            options = [value for value, _ in self._options(item)]
-            if item.artifact == ("tokenizer",) and live is not None:
-                corpus = outlook.named(live.artifacts, "corpus", self.draft.texts.get("corpus", ""))
-                fitting = [
-                    made.name
-                    for made in reversed(live.artifacts)
-                    if corpus and made.kind == "tokenizer" and made.inputs.get("corpus") == ("corpus", corpus.id)
-                ]
-                options = [*fitting, *options]
-            if options:
-                self.draft.texts[item.path] = options[0]
+        return Row(item, control(item, text, choices.options(item, self.app.live)))
 
     def rows(self) -> Iterator[Row]:
         yield from self.query(Row)
@@ -178,11 +101,11 @@ class FormScreen(WorkbenchScreen):
     # ------------------------------------------------------------------ what is shown
 
     def on_mount(self) -> None:
-        self._choose_artifacts()
+        choices.choose_artifacts(self.draft, self.app.live)
         self._before = dict(self.draft.texts)
         for row in self.rows():
             if isinstance(row.control, Pick):
-                row.control.set_options(self._options(row.field), self._shown(row.field))
+                row.control.set_options(choices.options(row.field, self.app.live), self._shown(row.field))
         self._bring_up_to_date()
         next(self.rows()).control.focus()
 
@@ -190,7 +113,7 @@ class FormScreen(WorkbenchScreen):
         if changes.artifacts or changes.runs:
             for row in self.rows():
                 if row.field.artifact and isinstance(row.control, Pick):
-                    row.control.set_options(self._options(row.field))
+                    row.control.set_options(choices.options(row.field, self.app.live))
             if changes.artifacts:
                 self._bring_up_to_date()
 
@@ -301,13 +224,10 @@ class FormScreen(WorkbenchScreen):
         if row is None:
             words.say(("Enter starts it. It goes on by itself, also when this program is closed.", "muted"))
             return
-        item = focused.query_ancestor(Row).field
-        default = shown_value(item.default).strip() if not item.artifact else ""
-        more = [f"default {default}" if default and not item.many else "", _bounds(item), item.path, item.flag]
         narrow = self.has_class("-narrow")
-        said: list[tuple[str, str]] = [(item.description, "text")]
-        if not (narrow and len(item.description) > self.size.width - 4):  # two lines are all there is room for
-            said.append((("  " if narrow else "\n") + " · ".join(filter(None, more)), "muted"))
+        said: list[tuple[str, str]] = [(row.field.description, "text")]
+        if not (narrow and len(row.field.description) > self.size.width - 4):  # two lines are all there is room for
+            said.append((("  " if narrow else "\n") + " · ".join(about(row.field)), "muted"))
         words.say(*said)
 
     async def on_fold_toggled(self, event: Fold.Toggled) -> None:
@@ -320,7 +240,7 @@ class FormScreen(WorkbenchScreen):
         holder = self.query_one(f"#group-{place}", Vertical)
         holder.set_class(fold.open, "-open")
         if fold.open and not holder.children:
-            await holder.mount_all([Row(item, self._control(item)) for item in group.fields])
+            await holder.mount_all([self._row(item) for item in group.fields])
             self._bring_up_to_date()
         if fold.open and fold.has_focus:
             holder.scroll_visible(animate=False)
@@ -396,10 +316,3 @@ class FormScreen(WorkbenchScreen):
 def _plan(project: Project, recipe: Recipe) -> list[Step]:
     with open_catalog(project) as catalog:
         return plan(project, catalog, [recipe])
-
-
-def _bounds(item: RecipeField) -> str:
-    low, high = item.minimum, item.maximum
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
-    return f"from {low:g}" if low is not None else f"up to {high:g}" if high is not None else ""
