@@ -30,11 +30,14 @@ def test_cohens_kappa_of_a_table() -> None:
 
 def test_krippendorffs_alpha_of_the_published_example() -> None:
     # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", section C: 12 units, 4 observers.
-    observers = ["1 2 3 3 2 1 4 1 2 . . .", "1 2 3 3 2 2 4 1 2 5 . 3", ". 3 3 3 2 3 4 2 2 5 1 .", "1 2 3 3 2 4 4 1 2 5 1 ."]
-    rows = [line.split() for line in observers]
-    units = [
-        {str(who): float(row[unit]) for who, row in enumerate(rows) if row[unit] != "."} for unit in range(12)
+    observers = [
+        "1 2 3 3 2 1 4 1 2 . . .",
+        "1 2 3 3 2 2 4 1 2 5 . 3",
+        ". 3 3 3 2 3 4 2 2 5 1 .",
+        "1 2 3 3 2 4 4 1 2 5 1 .",
     ]
+    rows = [line.split() for line in observers]
+    units = [{str(who): float(row[unit]) for who, row in enumerate(rows) if row[unit] != "."} for unit in range(12)]
     assert krippendorffs_alpha(units, lambda a, b: float(a != b)) == pytest.approx(0.743, abs=0.001)
     assert krippendorffs_alpha(units) == pytest.approx(0.849, abs=0.001)
 

@@ -94,7 +94,7 @@ class Choice:
             return again
         if draw < self.repeat + self.overlap and (pair := self._first(self._of_others(), busy)):
             return self._sided(pair)
-        pair = self._first(self._waiting, busy) or self._first(self._of_others(), busy)
+        pair = self._first(self._waiting, busy) or (self._first(self._of_others(), busy) if self.overlap else None)
         return self._sided(pair) if pair else None
 
     def next_set(self, taken: Iterable[frozenset[str]] = ()) -> Prompt | None:
