@@ -8,11 +8,9 @@ from functools import partial
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
-from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Input
 
-from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.tui import actions, run_detail, safe
 from workbench.tui.live import Changes, RunRow
@@ -24,23 +22,12 @@ from workbench.tui.widgets.chart import Chart, Series
 from workbench.tui.widgets.empty import Empty
 from workbench.tui.widgets.facts import Facts
 from workbench.tui.widgets.log_tail import LogTail
-from workbench.tui.widgets.table import Column, Table
+from workbench.tui.widgets.run_texts import RunTexts
+from workbench.tui.widgets.table import Table
 
-TEXTS = ("log", "samples", "checkpoints", "events", "recipe")
 MOST_COMPARED = 4
 REST_SECONDS = 0.15  # of the cursor, before the panes follow it
 AGES_SECONDS = 30  # how old "5 min ago" may get
-COLUMNS = (
-    Column(title="", width=1),
-    Column(title="State", width=10),
-    Column(title="Run", width=12),
-    Column(title="Makes", width=10, grow=2),
-    Column(title="Progress", width=15, grow=1),
-    Column(title="Left", width=7, right=True),
-    Column(title="Loss", width=6, right=True),
-    Column(title="Tok/s", width=6, right=True, drop=2),
-    Column(title="Started", width=12, right=True, drop=3),
-)
 
 
 class RunsScreen(RunActions, WorkbenchScreen):
@@ -86,7 +73,6 @@ class RunsScreen(RunActions, WorkbenchScreen):
         super().__init__()
         self.marked: list[str] = []
         self.metric = "loss"
-        self.text = "log"
         self.detail: Detail | None = None
         self._asking = False
         self._wanted = False
@@ -99,19 +85,17 @@ class RunsScreen(RunActions, WorkbenchScreen):
             with Vertical(id="list-pane", classes="pane") as pane:
                 pane.border_title = "Runs"
                 yield Input(placeholder="words that the run's name, stage or state hold", id="filter")
-                yield Table(COLUMNS, self.cells, key=lambda run: run.id)
+                yield Table(run_cells.COLUMNS, self.cells, key=lambda run: run.id)
             with Container(id="detail"):
                 with Vertical(id="chart-pane", classes="pane"):
                     yield Chart(empty="No curve yet.")
                 with Vertical(id="facts-pane", classes="pane"):
                     yield Facts()
-                with Vertical(id="text-pane", classes="pane"):
-                    yield LogTail()
+                yield RunTexts()
 
     def on_mount(self) -> None:
         field = self.query_one("#filter", Input)
         field.cursor_blink = False
-        self._title_texts()
 
     # ------------------------------------------------------------------ what is shown
 
@@ -152,21 +136,7 @@ class RunsScreen(RunActions, WorkbenchScreen):
         return [run for run in runs if all(word in f"{run.id} {run.name} {run.stage} {run.state}" for word in words)]
 
     def cells(self, run: RunRow) -> list[Text]:
-        on = self.query_one(Table)
-        left = run.remaining_seconds()
-        moment = run.started or run.created
-        tokens = run.tokens_per_second if run.active else None
-        return [
-            on.assemble((("*" if self.app.ascii else "◆") if run.id in self.marked else " ", "accent")),
-            run_cells.state(on, run.state),
-            on.assemble(safe.line(run.id)),
-            on.assemble((safe.line(run.name), "strong" if run.active else "text")),
-            run_cells.progress(on, run),
-            on.assemble(figures.duration(left) if left is not None else ""),
-            on.assemble(figures.loss(run.loss) if run.loss is not None else ""),
-            on.assemble((figures.count(tokens) if tokens else "", "muted")),
-            on.assemble((figures.age(self.app.now() - moment), "muted")),
-        ]
+        return run_cells.row(self.query_one(Table), run, self.app.now(), marked=run.id in self.marked)
 
     def on_table_moved(self, event: Table.Moved) -> None:
         self.refresh_keys()
@@ -232,7 +202,7 @@ class RunsScreen(RunActions, WorkbenchScreen):
         pane = self.query_one("#chart-pane")
         title = detail.metric.replace("_", " ").capitalize() if detail.curve else "Curve"
         entitle(pane, title, run_detail.UNITS.get(detail.metric, "") if detail.curve else "")
-        self._follow_text()
+        self.query_one(RunTexts).follow(self.app.project, self.run, self.detail)
         self.refresh_keys()
 
     def _title_list(self) -> None:
@@ -241,43 +211,6 @@ class RunsScreen(RunActions, WorkbenchScreen):
         shown, of = len(self.query_one(Table).rows), len(live.runs) if live else 0
         title = f"Runs {shown} of {of}" if shown != of else "Runs"
         entitle(pane, title, f"{len(self.marked)} marked" if self.marked else "")
-
-    def _title_texts(self) -> None:
-        pane = self.query_one("#text-pane")
-        parts = [
-            (f"[{number} {name.title()}]", "bold") if name == self.text else (f" {number} {name.title()} ", "")
-            for number, name in enumerate(TEXTS, 1)
-        ]
-        title = Content.assemble(*parts)
-        if pane.border_title != title.markup:
-            pane.border_title = title  # type: ignore[assignment]
-
-    def _follow_text(self) -> None:
-        run, tail, detail = self.run, self.query_one(LogTail), self.detail
-        self._title_texts()
-        if run is None or self.app.project is None:
-            tail.follow(None)
-            return
-        folder = self.app.project.runs / run.id
-        if self.text == "log":
-            tail.empty = "Its process has printed nothing."
-            tail.follow(folder / "log.txt")
-            return
-        if detail is None or detail.run != run.id:
-            tail.show_lines([])
-            return
-        match self.text:
-            case "samples":
-                tail.empty, lines = "No sample was written yet.", run_detail.sample_lines(detail)
-            case "checkpoints":
-                kept = list(folder.glob("checkpoints/step-*"))
-                tail.empty, lines = "No checkpoint is kept.", run_detail.checkpoint_lines(detail, kept)
-            case "events":
-                tail.empty, lines = "Nothing happened yet.", run_detail.event_lines(detail)
-            case _:
-                tail.empty, lines = "The recipe is missing.", detail.recipe.splitlines()
-        if lines != tail.lines:
-            tail.show_lines(lines)
 
     # ------------------------------------------------------------------ actions on the list
 
@@ -385,10 +318,11 @@ class RunsScreen(RunActions, WorkbenchScreen):
         self._ask()
 
     def _choose_text(self, name: str) -> None:
-        self.text = name
-        if not self.query_one("#text-pane").display:
+        texts = self.query_one(RunTexts)
+        texts.text = name
+        if not texts.display:
             self._zoom(True)
-        self._follow_text()
+        texts.follow(self.app.project, self.run, self.detail)
 
     def do_log(self, _: str = "") -> None:
         self._choose_text("log")

@@ -1,4 +1,4 @@
-"""Cells that show a run: its state, how far it is."""
+"""Cells that show a run: its state, how far it is, and its whole row in a list."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from workbench import figures
 from workbench.tui import safe, theme
 from workbench.tui.live import RunRow
 from workbench.tui.widgets.painted import Painted
+from workbench.tui.widgets.table import Column
+
+COLUMNS = (
+    Column(title="", width=1),
+    Column(title="State", width=10),
+    Column(title="Run", width=12),
+    Column(title="Makes", width=10, grow=2),
+    Column(title="Progress", width=15, grow=1),
+    Column(title="Left", width=7, right=True),
+    Column(title="Loss", width=6, right=True),
+    Column(title="Tok/s", width=6, right=True, drop=2),
+    Column(title="Started", width=12, right=True, drop=3),
+)
 
 
 def state(on: Painted, name: str) -> Text:
@@ -37,3 +50,21 @@ def progress(on: Painted, run: RunRow, width: int = 10) -> Text:
     if share is None and run.step:
         return on.assemble((f"{figures.count(run.step)} {safe.line(run.unit or '')}".strip(), style))
     return bar(on, share, width, style)
+
+
+def row(on: Painted, run: RunRow, now: float, *, marked: bool) -> list[Text]:
+    """The cells of `COLUMNS`."""
+    left = run.remaining_seconds()
+    moment = run.started or run.created
+    tokens = run.tokens_per_second if run.active else None
+    return [
+        on.assemble((("*" if on.ascii else "◆") if marked else " ", "accent")),
+        state(on, run.state),
+        on.assemble(safe.line(run.id)),
+        on.assemble((safe.line(run.name), "strong" if run.active else "text")),
+        progress(on, run),
+        on.assemble(figures.duration(left) if left is not None else ""),
+        on.assemble(figures.loss(run.loss) if run.loss is not None else ""),
+        on.assemble((figures.count(tokens) if tokens else "", "muted")),
+        on.assemble((figures.age(now - moment), "muted")),
+    ]
