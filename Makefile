@@ -12,7 +12,7 @@ help:
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff and mypy"
 	@echo "make install   everything but llama.cpp's binding; make dev: everything, and what the tests need"
-	@echo "make gguf      install llama.cpp's Python binding (compiled here: 5-8 minutes on 2 cores)"
+	@echo "make gguf      install llama.cpp's Python binding (where no built one is at hand it is compiled: 5-8 minutes on 2 cores)"
 
 $(VENV)/.core: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) was not found. Install Python 3.11 or newer, or say which: make PYTHON=python3.12"; exit 1; }
@@ -23,7 +23,7 @@ $(VENV)/.core: pyproject.toml
 	@touch $@
 
 $(VENV)/.gguf: $(VENV)/.core
-	@echo "Installing llama.cpp's Python binding; it is compiled here, which takes minutes ..."
+	@echo "Installing llama.cpp's Python binding; where no built one is at hand it is compiled, which takes minutes ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gguf,tuning,qlora]'
 	@touch $@
 

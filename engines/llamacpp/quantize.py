@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,12 +66,9 @@ def tensor_types(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def describe(fallen: dict[str, str], total: int, quantization: str) -> str:
-    """One sentence about the tensors that fell back: names with block numbers folded."""
-    kinds: dict[str, set[str]] = {}
-    for name, kind in fallen.items():
-        kinds.setdefault(kind.lower(), set()).add(re.sub(r"^blk\.\d+", "blk.*", name))
-    parts = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in sorted(kinds.items()))
+    """One sentence about the tensors that fell back; `check.json` names them."""
+    kinds = ", ".join(f"{count} as {kind.lower()}" for kind, count in Counter(fallen.values()).most_common())
     return (
         f"{len(fallen)} of {total} matrices cannot be {quantization}, whose blocks do not divide their widths; "
-        f"llama.cpp fell back to {parts}."
+        f"llama.cpp wrote {kinds}."
     )

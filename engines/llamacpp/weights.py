@@ -137,5 +137,7 @@ def check_file(path: Path) -> None:
         raise WorkbenchError(f"There is no file {path}.", "Export the model first: workbench export MODEL.") from None
     except OSError as error:
         raise WorkbenchError(f"{path} cannot be read: {error.strerror}.", "Check the file's permissions.") from None
+    if not magic:
+        raise WorkbenchError(f"{path} is empty.", "Export the model again, or name another .gguf file.")
     if magic != b"GGUF":
         raise WorkbenchError(f"{path} is not a GGUF file: it begins with {magic!r}.", "Name a .gguf file or an export.")

@@ -13,7 +13,7 @@ from engines.pytorch.sequences import Sequences
 from workbench.corpus.packing import Batches
 from workbench.errors import WorkbenchError
 from workbench.recipes.estimate import estimate
-from workbench.recipes.pretrain import PretrainRecipe
+from workbench.recipes.pretrain import SIZES, PretrainRecipe
 
 LONG_SECONDS = 10.0  # a micro-batch that takes longer is timed once
 
@@ -27,7 +27,7 @@ def refuse_what_cannot_fit(recipe: PretrainRecipe, vocab_size: int, device: torc
     if needed <= free:
         return
     micro = recipe.batch.per_device_batch_size or 1
-    remedy = "Choose a smaller --size, or lower --max-length."
+    remedy = _smaller(recipe)
     while micro > 1:
         micro //= 2
         batch = recipe.batch.model_copy(update={"per_device_batch_size": micro})
@@ -38,6 +38,19 @@ def refuse_what_cannot_fit(recipe: PretrainRecipe, vocab_size: int, device: torc
         f"The training needs about {needed / 2**30:.1f} GiB of memory; {device} has {free / 2**30:.1f} GiB free.",
         remedy,
     )
+
+
+def _smaller(recipe: PretrainRecipe) -> str:
+    """What to lower when not one sequence fits: the size, unless other numbers have overruled it."""
+    shape, model = SIZES[recipe.model.size], recipe.model
+    by_hand = [
+        f"--{name.replace('_', '-')}"
+        for name in ("hidden_size", "num_hidden_layers")
+        if (getattr(model, name) or 0) > getattr(shape, name)
+    ]
+    if not by_hand:
+        return "Choose a smaller --size, or lower --max-length."
+    return f"Lower {' or '.join(by_hand)}, set above what --size {recipe.model.size} has, or --max-length."
 
 
 def measured_seconds(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from workbench.chat.conversation import SETTINGS, Conversation
+from workbench.chat.conversation import SETTINGS, Conversation, shown
 from workbench.errors import WorkbenchError
 
 # name -> (what follows it, what it does)
@@ -108,10 +108,10 @@ def _set(argument: str, conversation: Conversation) -> str:
     )
     if not key:
         return "\n".join(
-            f"{item.name} {getattr(conversation.sampling, item.name)!r}" for item in fields(conversation.sampling)
+            f"{item.name} {shown(getattr(conversation.sampling, item.name))}" for item in fields(conversation.sampling)
         )
     if not value.strip() and key in SETTINGS:
-        return f"{key} is {getattr(conversation.sampling, key)!r}: {SETTINGS[key].help}."
+        return f"{key} is {shown(getattr(conversation.sampling, key))}: {SETTINGS[key].help}."
     return conversation.set(key, value)
 
 

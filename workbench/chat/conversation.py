@@ -91,7 +91,7 @@ class Conversation:
         if not valid:
             raise WorkbenchError(f"{key} cannot be {value!r}.", f"It is {setting.help}.")
         self.sampling = replace(self.sampling, **{key: parsed})
-        return f"{key} is {getattr(self.sampling, key)!r}"
+        return f"{key} is {shown(getattr(self.sampling, key))}"
 
     def save(self, path: Path) -> None:
         """Write it as JSON; an earlier file is replaced whole.
@@ -129,6 +129,13 @@ class Setting:
     parse: Callable[[str], Any]
     holds: Callable[[Any], bool]
     help: str
+
+
+def shown(value: Any) -> str:
+    """A setting's value as a person would type it."""
+    if isinstance(value, tuple):
+        return ", ".join(json.dumps(text, ensure_ascii=False) for text in value) or "none"
+    return "none, another draw each time" if value is None else str(value)
 
 
 def _optional_integer(text: str) -> int | None:

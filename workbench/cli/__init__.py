@@ -50,9 +50,9 @@ class Verbs(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            from workbench.recipes.base import nearest
+            from workbench.cli.errors import no_such_verb
 
-            raise click.UsageError(f"There is no verb {args[0]!r}. {nearest(args[0], list(VERBS))}", ctx)
+            raise no_such_verb("", args[0], list(VERBS))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -86,21 +86,28 @@ def cli(ctx: click.Context, project: str | None, debug: bool) -> None:
 
 def main() -> None:
     """The command `workbench`: errors become sentences, and the exit status says whether it was done."""
-    debug = "--debug" in sys.argv or bool(os.environ.get("WORKBENCH_DEBUG"))
+    from workbench.cli import errors
+
+    # Before anything is parsed: what cannot be parsed is to be told in the same way.
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    debug = "--debug" in words or bool(os.environ.get("WORKBENCH_DEBUG"))
+    as_json = "--json" in words
     try:
         cli.main(prog_name="workbench", standalone_mode=False)
+    except errors.Interrupted as error:
+        errors.tell(error, errors.INTERRUPTED, as_json=as_json, quiet=True)
     except WorkbenchError as error:
         if debug:
             raise
-        fail(error.what, error.remedy)
+        errors.tell(error, errors.USAGE if isinstance(error, errors.WrongUsage) else errors.FAILED, as_json=as_json)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except click.UsageError as error:
+        errors.tell(errors.usage(error), errors.USAGE, as_json=as_json)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        errors.tell(WorkbenchError(error.format_message()), errors.FAILED, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        errors.tell(WorkbenchError("Interrupted."), errors.INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -112,12 +119,5 @@ def main() -> None:
 
         reason = explain(error)
         known = isinstance(error, OSError | MemoryError | ImportError)
-        fail(reason.reason, reason.remedy if known else "Run it again with --debug for the traceback.")
-
-
-def fail(what: str, remedy: str) -> None:
-    """Print the two sentences and exit with 1."""
-    click.secho(f"error: {what}", err=True, fg="red")
-    if remedy:
-        click.echo(f"       {remedy}", err=True)
-    sys.exit(1)
+        remedy = reason.remedy if known else "Run it again with --debug for the traceback."
+        errors.tell(WorkbenchError(reason.reason, remedy), errors.FAILED, as_json=as_json)

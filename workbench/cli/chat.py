@@ -26,7 +26,7 @@ HELP = {
     "min_p": "Leave out what is less likely than this share of the likeliest.",
     "repetition_penalty": "Above 1, what was said becomes less likely.",
     "seed": "The same seed gives the same answer.",
-    "stop": "A text that ends the answer.",
+    "stop": 'A text that ends the answer, or several: \'["first", "second"]\'.',
 }
 
 
@@ -37,7 +37,7 @@ def _sampling_options(command: Any) -> Any:
             "--" + field.name.replace("_", "-"),
             field.name,
             metavar="TEXT" if field.name == "stop" else "NUMBER",
-            help=f"{HELP[field.name]} It is {SETTINGS[field.name].help}.{default}",
+            help=HELP[field.name] + ("" if field.name == "stop" else f" It is {SETTINGS[field.name].help}.") + default,
         )(command)
     return command
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from workbench.cli.errors import Interrupted
 from workbench.cli.output import note
 from workbench.cli.summary import summary
 from workbench.contract import (
@@ -30,59 +32,89 @@ from workbench.store.catalog import Catalog
 from workbench.store.events import read_events
 from workbench.store.project import Project
 
+HISTORY_BYTES = 256 << 10  # of a run's events, to find its last lines in
 LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
 def follow(
-    project: Project, catalog: Catalog, run_ids: Sequence[str], *, stop_on_interrupt: bool
+    project: Project, catalog: Catalog, run_ids: Sequence[str], *, stop_on_interrupt: bool, history: int = 0
 ) -> list[runs.RunState]:
     """Show the runs, in order, to their ends; stops at the first that does not finish.
 
-    Ctrl-C asks the run that goes on to stop (and those behind it), and waits for its checkpoint;
-    with `stop_on_interrupt` false, or at the second Ctrl-C, it only stops watching.
+    What they have said before is not repeated, but for the last `history` lines. Ctrl-C asks the run that goes
+    on to stop (and those behind it), and waits for its checkpoint; with `stop_on_interrupt` false, or at the
+    second Ctrl-C, it only stops watching. Raises `Interrupted` in the end where a Ctrl-C stopped a run.
     """
     states = []
     interrupted = False
-    for place, run_id in enumerate(run_ids):
-        view = _View(project, run_id)
+    views = [_View(project, catalog, run_id) for run_id in run_ids]
+    for place, view in enumerate(views):
+        run_id = view.run.id
         while True:
             try:
+                view.catch_up(history)
                 states.append(view.watch())
                 break
             except KeyboardInterrupt:
                 view.close()
                 if interrupted or not stop_on_interrupt:
                     note(f"\nThe run {run_id} goes on. Watch it: workbench runs watch {run_id}")
-                    raise
+                    raise Interrupted(f"The run {run_id} goes on.", f"workbench runs watch {run_id}") from None
                 interrupted = True
-                note(f"\nStopping {run_id} after this step, with a checkpoint. Ctrl-C again leaves it at that.")
+                note(f"\nStopping {run_id} with a checkpoint. Ctrl-C again does not wait for it.")
                 for waiting in reversed(run_ids[place:]):
                     _, state = runs.read(project, waiting)
                     if state.state not in runs.ENDED:
                         submit.stop(project, catalog, waiting)
         if states[-1].state != "finished":
             break
-    if interrupted:
-        note(f"Go on with: workbench runs resume {run_ids[len(states) - 1]}")
-        raise KeyboardInterrupt
+    if interrupted and states[-1].state != "finished":
+        run_id = run_ids[len(states) - 1]
+        raise Interrupted(f"The run {run_id} is {states[-1].state}.", f"workbench runs resume {run_id}")
     return states
 
 
-class _View:
-    """One run's progress."""
+def remaining(step: int, total: int | None, tokens: int | None, tokens_per_second: float | None) -> float | None:
+    """Seconds until step `total`, at this speed; None where that is not known."""
+    if not (step and total and tokens and tokens_per_second):
+        return None
+    return (total - step) * (tokens / step) / tokens_per_second
 
-    def __init__(self, project: Project, run_id: str):
+
+class _View:
+    """One run's progress, from the end of what it has said so far."""
+
+    def __init__(self, project: Project, catalog: Catalog, run_id: str):
         self.project = project
         self.run, self.state = runs.read(project, run_id)
         self.path = runs.folder_of(project, run_id) / "events.jsonl"
-        # A resumed run's earlier attempts are history; one that is going on is shown from its beginning.
-        self.offset = 0 if self.state.attempts <= 1 else self.path.stat().st_size
-        self.total: int | None = None
-        self.tokens_per_step = 0.0
+        self.offset = 0
+        row = catalog.rows("SELECT total_steps, unit FROM runs WHERE id = ?", (run_id,))
+        self.total: int | None = row[0]["total_steps"] if row and row[0]["unit"] == "steps" else None
+        # A run that was never started before is shown from its beginning; of others the past is history.
+        self.past = self.path.stat().st_size if self.state.attempts else 0
+        self.history: deque[str] | None = None
         self.printed = 0.0
         self.reason = ""
         self.bar: Any = None
         self.task: Any = None
+
+    def catch_up(self, lines: int) -> None:
+        """Print the last `lines` lines of the past."""
+        past, self.past = self.past, 0
+        if not past:
+            return
+        self.offset = max(0, past - HISTORY_BYTES) if lines else past
+        self.history = deque(maxlen=lines)
+        while self.offset < past:
+            found, self.offset = read_events(self.path, self.offset)
+            for _, event in found:
+                self.show(event)
+            if not found:
+                break
+        earlier, self.history = self.history, None
+        for line in earlier:
+            self.line(line)
 
     def watch(self) -> runs.RunState:
         while True:
@@ -111,7 +143,7 @@ class _View:
                 seconds = f", about {duration(event.seconds)}" if event.seconds else ""
                 self.line(
                     f"{count(event.parameters)} parameters, {count(event.tokens)} tokens "
-                    f"({event.tokens_per_parameter:.1f} a parameter), {event.memory_bytes / 2**30:.2f} GiB{seconds}"
+                    f"({ratio(event.tokens_per_parameter)} a parameter), {event.memory_bytes / 2**30:.2f} GiB{seconds}"
                 )
             case Progress():
                 self.advance(event.done, event.total, f"{event.phase or self.run.stage}  {amount(event)}", "")
@@ -125,16 +157,13 @@ class _View:
                 self.line(f"checkpoint at step {event.step}, the best so far")
 
     def metrics(self, event: Metrics) -> None:
-        if event.step and event.tokens:
-            self.tokens_per_step = event.tokens / event.step
         parts = [f"step {event.step}/{self.total}"]
         if event.loss is not None:
             parts.append(f"loss {event.loss:.3f}")
         if event.tokens_per_second:
             parts.append(f"{count(event.tokens_per_second)} tokens/s")
-        left = ""
-        if self.total and event.tokens_per_second and self.tokens_per_step:
-            left = duration((self.total - event.step) * self.tokens_per_step / event.tokens_per_second)
+        seconds = remaining(event.step, self.total, event.tokens, event.tokens_per_second)
+        left = "" if seconds is None else duration(seconds)
         if "eval_loss" in event.more:
             bits = event.more.get("eval_bits_per_byte")
             per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
@@ -143,6 +172,8 @@ class _View:
             self.advance(event.step, self.total, "  ".join(parts), left)
 
     def advance(self, done: int, total: int | None, text: str, left: str) -> None:
+        if self.history is not None:
+            return
         if sys.stderr.isatty():
             if self.bar is None:
                 self.open_bar()
@@ -173,7 +204,9 @@ class _View:
     def line(self, text: str) -> None:
         if not text:
             return
-        if self.bar is not None:
+        if self.history is not None:
+            self.history.append(text)
+        elif self.bar is not None:
             from rich.text import Text
 
             self.bar.console.print(Text(strip_controls(f"{self.run.id}  {text}")))
@@ -182,12 +215,14 @@ class _View:
 
     def close(self) -> None:
         if self.bar is not None:
+            if self.state.state == "finished":  # its last event may be of 95%
+                self.bar.update(self.task, completed=1, total=1, left="")
             self.bar.stop()
             self.bar = None
 
     def end(self) -> None:
         state = self.state
-        took = f" in {duration(state.ended - state.started)}" if state.ended and state.started else ""
+        took = f" in {duration(runs.seconds(state))}" if state.ended and state.started else ""
         if state.state == "finished":
             note(f"{self.run.id}  {state.reason or self.made(took)}")
         elif state.state == "failed":
@@ -195,12 +230,18 @@ class _View:
             note(f"       {state.remedy}")
         else:
             word = state.state if state.state in runs.ENDED else "lost"
-            note(f"{self.run.id}  {word}{took}. {state.reason} {state.remedy}".rstrip())
+            remedy = state.remedy or f"Go on: workbench runs resume {self.run.id}"
+            note(f"{self.run.id}  {word}{took}. {remedy}")
 
     def made(self, took: str) -> str:
         artifact = read_manifest(self.project.folder(self.run.produces) / (self.state.artifact or ""))
         version = f" (version {artifact.version} of {artifact.name})" if artifact.version > 1 else ""
         return f"made {artifact.kind}/{artifact.id}{version}{took}: {summary(artifact)}"
+
+
+def ratio(number: float) -> str:
+    """Two digits at least: 20.3, 1.5, 0.46, 0.0031."""
+    return f"{number:,.1f}" if number >= 1 else f"{number:.2g}"
 
 
 def amount(event: Progress) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from workbench.cli.follow import follow
+from workbench.cli.errors import no_such_verb
+from workbench.cli.follow import follow, remaining
 from workbench.cli.output import answer, common, complete_run, note, open_current, table, when
 from workbench.errors import WorkbenchError
 from workbench.figures import count, duration
@@ -17,14 +18,25 @@ from workbench.store import runs as store
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
+HISTORY_LINES = 8  # of a run's past, when one begins to watch it
 COLUMNS = (
     "id, stage, name, engine, state, reason, remedy, created, started, ended, produces, artifact, "
     "step, total_steps, unit, tokens, loss, eval_loss, tokens_per_second, phase"
 )
 
 
+class RunsVerbs(click.Group):
+    """The verbs of `workbench runs`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise no_such_verb("runs", args[0], list(self.commands))
+        return super().resolve_command(ctx, args)
+
+
 @click.group(
     "runs",
+    cls=RunsVerbs,
     invoke_without_command=True,
     epilog="\b\nExamples:\n  workbench runs --json\n  workbench runs watch pretrain-3\n  workbench runs stop base\n"
     "  workbench runs resume pretrain-3\n\nRUN is an id, a number, or the name of what it makes.",
@@ -37,7 +49,7 @@ def runs(ctx: click.Context, as_json: bool) -> None:
         return
     project, catalog = open_current()
     catch_up(project, catalog)
-    rows = catalog.rows(f"SELECT {COLUMNS} FROM runs ORDER BY number DESC")
+    rows = [with_seconds(project, row) for row in catalog.rows(f"SELECT {COLUMNS} FROM runs ORDER BY number DESC")]
     if as_json:
         answer(rows)
     elif not rows:
@@ -52,7 +64,6 @@ def runs(ctx: click.Context, as_json: bool) -> None:
 
 def _row(row: dict[str, Any]) -> list[str]:
     progress = _progress(row)
-    took = duration((row["ended"] or time.time()) - row["started"]) if row["started"] else ""
     return [
         row["id"],
         f"{row['produces']}/{row['artifact'] or row['name']}",
@@ -60,16 +71,28 @@ def _row(row: dict[str, Any]) -> list[str]:
         progress,
         "" if row["loss"] is None else f"{row['loss']:.3f}",
         count(row["tokens_per_second"]) if row["tokens_per_second"] else "",
-        took,
+        duration(row["seconds"]) if row["seconds"] else "",
         row["reason"] if row["state"] not in ("stopped",) else "",
     ]
 
 
+def with_seconds(project: Project, row: dict[str, Any]) -> dict[str, Any]:
+    """The row and how long its engines have worked, over all attempts."""
+    try:
+        _, state = store.read(project, row["id"])
+    except WorkbenchError:  # its files are damaged or gone
+        return row | {"seconds": None}
+    going = state.state not in store.ENDED and store.alive(state)
+    return row | {"seconds": store.seconds(state, time.time() if going else None)}
+
+
 def _progress(row: dict[str, Any]) -> str:
     done, total = row["step"] or 0, row["total_steps"]
-    if not total:
-        return ""
-    return f"{done}/{total}" if row["unit"] == "steps" else f"{done / total:.0%}"
+    if total and row["unit"] == "steps":
+        return f"{done}/{total}"
+    if row["state"] == "finished":  # the last event may be of 95%, and some stages cannot count
+        return "100%"
+    return f"{done / total:.0%}" if total else ""
 
 
 def catch_up(project: Project, catalog: Catalog) -> None:
@@ -91,7 +114,9 @@ def show(as_json: bool, run: str) -> None:
     catch_up(project, catalog)
     run_id = store.resolve(project, run)
     spec, state = store.read(project, run_id)
-    row = catalog.rows(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run_id,))[0]
+    row = with_seconds(project, catalog.rows(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run_id,))[0])
+    going = row["state"] in ("running", "stopping") and row["unit"] == "steps"
+    left = remaining(row["step"], row["total_steps"], row["tokens"], row["tokens_per_second"]) if going else None
     folder = store.folder_of(project, run_id)
     last = {
         name: found[0]["value"]
@@ -111,6 +136,8 @@ def show(as_json: bool, run: str) -> None:
                 "inputs": {role: dict(item) for role, item in spec.inputs.items()},
                 "after": list(spec.after),
                 "attempts": state.attempts,
+                "seconds_left": left,
+                "skipped": bool(state.more.get("skipped")),
                 "path": str(folder),
                 "recipe": (folder / "recipe.yaml").read_text(encoding="utf-8"),
                 "metrics": last,
@@ -124,6 +151,9 @@ def show(as_json: bool, run: str) -> None:
         ("makes", f"{spec.produces}/{state.artifact or spec.name}"),
         ("from", ", ".join(f"{item['kind']}/{item['name']}" for item in spec.inputs.values())),
         ("created", when(spec.created)),
+        ("started", when(state.started) if state.started else ""),
+        ("took", _took(row, state)),
+        ("left", duration(left) if left is not None else ""),
         ("progress", _progress(row)),
         ("checkpoints", ", ".join(checkpoints)),
         *((name, f"{value:.6g}") for name, value in last.items()),
@@ -136,6 +166,12 @@ def show(as_json: bool, run: str) -> None:
     click.echo((folder / "recipe.yaml").read_text(encoding="utf-8").rstrip())
 
 
+def _took(row: dict[str, Any], state: store.RunState) -> str:
+    if not row["seconds"]:
+        return ""
+    return duration(row["seconds"]) + (f", in {state.attempts} attempts" if state.attempts > 1 else "")
+
+
 @runs.command("watch")
 @run_argument
 @common
@@ -143,7 +179,7 @@ def watch(as_json: bool, run: str) -> None:
     """Follow a run to its end. Ctrl-C stops watching, not the run."""
     project, catalog = open_current()
     run_id = store.resolve(project, run)
-    (state,) = follow(project, catalog, [run_id], stop_on_interrupt=False)
+    (state,) = follow(project, catalog, [run_id], stop_on_interrupt=False, history=HISTORY_LINES)
     if as_json:
         answer({"run": run_id, "state": state.state, "reason": state.reason})
     if state.state != "finished":

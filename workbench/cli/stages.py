@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from workbench.cli.errors import WrongUsage
 from workbench.cli.follow import follow
 from workbench.cli.output import answer, common, complete_artifact, note, open_current
+from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
 from workbench.recipes.fields import RecipeField, nested, recipe_fields
 from workbench.recipes.load import STAGES, read_recipes
@@ -35,13 +37,6 @@ EXAMPLES = {
 POSITIONAL = {"import": "sources", "export": "model"}
 
 
-class Interrupted(SystemExit):
-    """Ends the program with the status of a Ctrl-C, after everything was said."""
-
-    def __init__(self) -> None:
-        super().__init__(130)
-
-
 def stage_command(stage: str, kind: type[Recipe]) -> click.Command:
     """The verb of a recipe class."""
     fields = recipe_fields(kind)
@@ -50,7 +45,10 @@ def stage_command(stage: str, kind: type[Recipe]) -> click.Command:
     @common
     def command(as_json: bool, detach: bool, **values: Any) -> None:
         given = {field.path: _plain(values[_key(field)]) for field in fields if values[_key(field)] not in (None, ())}
-        recipe = validate(kind, {"stage": stage, **nested(given)})
+        try:
+            recipe = validate(kind, {"stage": stage, **nested(given)})
+        except WorkbenchError as error:
+            raise WrongUsage(error.what, error.remedy) from None
         make([recipe], Path.cwd(), detach=detach, as_json=as_json)
 
     for field in reversed(fields):
@@ -67,9 +65,10 @@ def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool) 
     """Plan, submit and follow; `base` is what relative sources are relative to."""
     project, catalog = open_current()
     steps = plan(project, catalog, [recipe.absolute(base) for recipe in recipes])
+    # What the plan skips is said once it is sure that the rest can be done here.
+    started = submit(project, catalog, steps)
     for step in steps:
         _announce(step)
-    started = submit(project, catalog, steps)
     waiting = [run for run in started if run]
     if detach:
         last = started[-1] or (steps[-1].artifact and steps[-1].artifact.run) or ""
@@ -99,12 +98,12 @@ def _announce(step: Step) -> None:
 def _result(project: Project, catalog: Catalog, step: Step, run_id: str | None) -> dict[str, Any]:
     made = artifacts.by_identity(project, catalog, step.kind, step.identity, prefer=step.name)
     result: dict[str, Any] = {"run": run_id or (made.run if made else None), "stage": step.recipe.stage}
-    result["state"] = runs.read(project, run_id)[1].state if run_id else "finished"
-    result["skipped"] = run_id is None
+    state = runs.read(project, run_id)[1] if run_id else None
+    result["state"] = state.state if state else "finished"
+    result["skipped"] = state is None or bool(state.more.get("skipped"))
     if made is not None:
         result |= {step.kind: made.id, "path": str(artifacts.folder_of(project, made)), "metrics": dict(made.report)}
-    elif run_id:
-        state = runs.read(project, run_id)[1]
+    elif state is not None:
         result |= {"reason": state.reason, "remedy": state.remedy}
     return result
 
@@ -132,13 +131,13 @@ def _option(field: RecipeField) -> Callable[[Any], Any]:
     kind: Any = click.Choice(field.choices) if field.choices else None if field.type is bool else field.type
     unit = f" ({field.unit})" if field.unit else ""
     default = "" if field.default is None else f" [default: {_shown(field.default)}]"
+    absent: dict[str, Any] = {"required": True} if field.required else {"default": None}
     return click.option(
         flags,
         _key(field),
         type=kind,
-        default=None,
         multiple=field.many,
-        required=field.required,
+        **absent,
         metavar=None
         if field.choices or field.type is bool
         else ("|".join(field.artifact) or field.type.__name__).upper(),

@@ -8,6 +8,7 @@ number of processes draw slices of the same global batch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -88,7 +89,9 @@ def split(shards: Shards, *, method: SplitMethod, fraction: float, seed: int) ->
         raise WorkbenchError(
             f"The corpus has {total:,} tokens; {fraction:.1%} of them are {wanted:,}, too few to measure a validation "
             f"loss on (at least {MIN_VALIDATION_TOKENS}).",
-            "Import more text, or raise --validation-fraction.",
+            f"Import more text: {math.ceil(MIN_VALIDATION_TOKENS / fraction):,} tokens would do."
+            if total < 4 * MIN_VALIDATION_TOKENS  # holding out more would leave nothing to train on
+            else "Import more text, or raise --validation-fraction.",
         )
     if chosen_method == "tail":
         cut = np.array([total - wanted])
@@ -138,7 +141,7 @@ class Batches:
         if stream.tokens < length + 1:
             raise WorkbenchError(
                 f"The corpus leaves {stream.tokens:,} tokens to train on, fewer than one sequence of {length:,} + 1.",
-                "Import more text, or lower --max-length.",
+                "Import more text." if stream.tokens < 16 else "Import more text, or lower --max-length.",
             )
         self._stream, self._length, self._seed = stream, length, seed
         self.batch_size = batch_size

@@ -53,8 +53,8 @@ class Expansion:
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # (name, why)
 
 
-def expand(sources: Sequence[str]) -> Expansion:
-    """All files of `sources` in their order of reading, each once.
+def expand(sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, readable: str = READABLE) -> Expansion:
+    """All files of `sources` in their order of reading, each once; `readable` tells people of `suffixes`.
 
     A folder is walked through symbolic links too, but never twice, and without hidden files. A file
     or folder that may not be looked at is no error but an entry of `unreadable`. Raises
@@ -67,7 +67,7 @@ def expand(sources: Sequence[str]) -> Expansion:
         others: Counter[str] = Counter()  # suffixes that cannot be read
         already = False
         for name, path in _candidates(given, found.unreadable):
-            if given != PYTHON_DOCS and path.suffix.lower() not in SUFFIXES:
+            if given != PYTHON_DOCS and path.suffix.lower() not in suffixes:
                 others[path.suffix.lower() or "no suffix"] += 1
                 continue
             try:
@@ -85,7 +85,7 @@ def expand(sources: Sequence[str]) -> Expansion:
             seen.add(key)
             found.files.append(SourceFile(name=name, path=path, given=given, size=status.st_size))
         if not already and before == len(found.files) + len(found.unreadable):
-            raise _nothing_to_read(given, others)
+            raise _nothing_to_read(given, others, readable)
     found.files.sort()
     return found
 
@@ -170,7 +170,7 @@ def _standard_library() -> Iterator[tuple[str, Path]]:
         yield "pydoc_data/topics.py", topics
 
 
-def _nothing_to_read(given: str, others: Counter[str]) -> WorkbenchError:
+def _nothing_to_read(given: str, others: Counter[str], readable: str) -> WorkbenchError:
     if given == PYTHON_DOCS:
         return WorkbenchError(
             f"This Python has no sources of its standard library in {sysconfig.get_path('stdlib')}.",
@@ -180,11 +180,11 @@ def _nothing_to_read(given: str, others: Counter[str]) -> WorkbenchError:
     there = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common(5))
     if path.is_dir():
         has = f"; it holds {there}" if there else "; it is empty"
-        return WorkbenchError(f"The folder {given!r} has no file that can be read{has}.", READABLE)
+        return WorkbenchError(f"The folder {given!r} has no file that can be read{has}.", readable)
     if path.exists():
-        return WorkbenchError(f"{given!r} is not a kind of file that can be read.", READABLE)
+        return WorkbenchError(f"{given!r} is not a kind of file that can be read.", readable)
     if there:
-        return WorkbenchError(f"No file that matches {given!r} can be read: there are {there}.", READABLE)
+        return WorkbenchError(f"No file that matches {given!r} can be read: there are {there}.", readable)
     return WorkbenchError(
         f"Nothing matches {given!r}.", "Check the pattern; ** matches folders at any depth, * within one name."
     )
@@ -198,4 +198,4 @@ def _suggestion(path: Path) -> str:
     near = difflib.get_close_matches(path.name, names, 1)
     if near:
         return f"Did you mean {str(path.parent / near[0])!r}?"
-    return "Check the path; relative ones start at the folder that you are in."
+    return "Check the path; relative ones start at the folder that you are in, those in a recipe at its file's folder."

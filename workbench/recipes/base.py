@@ -202,7 +202,7 @@ def explain(error: ValidationError, kind: type[Section]) -> WorkbenchError:
     path = ".".join(str(part) for part in first["loc"])
     value = first.get("input")
     more = f" ({len(found) - 1} more after this one.)" if len(found) > 1 else ""
-    context = first.get("ctx", {})
+    context = {name: _short(bound) for name, bound in first.get("ctx", {}).items()}
     match first["type"]:
         case "extra_forbidden":
             what = f"Unknown key {path!r} in the {label(kind)}."
@@ -249,6 +249,10 @@ EXPECTED = {
     "less_than_equal": "at most {le}",
     "less_than": "less than {lt}",
 }
+
+
+def _short(bound: Any) -> Any:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def shown(value: Any) -> str:

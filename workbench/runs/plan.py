@@ -51,14 +51,29 @@ def plan(project: Project, catalog: Catalog, recipes: Sequence[Recipe]) -> list[
     Raises `WorkbenchError` for an input that neither exists nor is made by an earlier step or run.
     """
     steps: list[Step] = []
-    for recipe in recipes:
+    for place, recipe in enumerate(recipes):
         resolved = recipe.resolved()
         made: dict[str, int] = {}
-        for role, needed in _prerequisites(project, catalog, resolved, steps):
-            steps.append(_step(project, catalog, needed, steps, {}, any_name=True))
-            made[role] = len(steps) - 1
-        steps.append(_step(project, catalog, resolved, steps, made))
+        try:
+            for role, needed in _prerequisites(project, catalog, resolved, steps):
+                steps.append(_step(project, catalog, needed, steps, {}, any_name=True))
+                made[role] = len(steps) - 1
+            steps.append(_step(project, catalog, resolved, steps, made))
+        except WorkbenchError:
+            _require_order(catalog, resolved, steps, recipes[place + 1 :])
+            raise
     return steps
+
+
+def _require_order(catalog: Catalog, recipe: Recipe, earlier: Sequence[Step], later: Sequence[Recipe]) -> None:
+    """Raises `WorkbenchError` if `recipe` needs what there is not yet and a later recipe makes."""
+    for _, name, kinds in recipe.references():
+        maker = next((item for item in later if item.produces in kinds and item.title() == name), None)
+        if maker and not any(_known(catalog, earlier, kind, name) for kind in kinds):
+            raise WorkbenchError(
+                f"The stage {recipe.stage} needs the {maker.produces} {name!r}, which a later stage makes.",
+                f"Move the stage {maker.stage} that makes {name!r} in front of it.",
+            ) from None
 
 
 def _prerequisites(
@@ -163,7 +178,9 @@ def _step(
         identities["sources"] = fingerprint_of_paths(paths)
     if isinstance(recipe, CollectRecipe):
         candidates = resolve(project, catalog, "candidates", recipe.candidates)
-        identities["judgements"] = judgements.digest(judgements.file_of(project, candidates.identity), recipe.judgements)
+        identities["judgements"] = judgements.digest(
+            judgements.file_of(project, candidates.identity), recipe.judgements
+        )
     identity = identity_of(recipe.identity(), identities)
     made = by_identity(project, catalog, recipe.produces, identity, prefer=recipe.title())
     if made is not None and made.name != recipe.title() and not any_name:
@@ -216,11 +233,21 @@ def require_engine(recipe: Recipe) -> None:
     """Raises `WorkbenchError` if the recipe's engine does not exist or cannot run the stage here."""
     from workbench import registry
 
-    able = registry.engine(recipe.engine_name()).capabilities()
+    name = recipe.engine_name()
+    if name not in registry.names():
+        raise WorkbenchError(f"There is no engine called {name!r}.", _engines_for(recipe.stage))
+    able = registry.engine(name).capabilities()
     if not able.available:
+        # An export's library may still be building when a pipeline is submitted; its own run says so if it is not.
+        if recipe.stage == "export":
+            return
         raise WorkbenchError(able.reason, able.install and f"Install it: {able.install}")
     if recipe.stage not in able.stages:
-        raise WorkbenchError(
-            f"The engine {recipe.engine_name()} does not run {recipe.stage}.",
-            f"It runs: {', '.join(able.stages)}. Choose another --engine.",
-        )
+        raise WorkbenchError(f"The engine {name} does not run {recipe.stage}.", _engines_for(recipe.stage))
+
+
+def _engines_for(stage: str) -> str:
+    from workbench import registry
+
+    fit = [name for name, able in registry.capabilities().items() if stage in able.stages]
+    return f"{stage} is run by: {', '.join(fit)}." if fit else "workbench doctor lists the engines and what they lack."

@@ -26,8 +26,7 @@ def submit(project: Project, catalog: Catalog, steps: Sequence[Step]) -> list[st
     if any(step.action != "made" for step in steps):
         project.require_writable()
     for step in steps:
-        if step.action in ("new", "resume") and step.recipe.stage != "export":
-            # An export's library may still be building when a pipeline is submitted; its own run says so if it is not.
+        if step.action in ("new", "resume"):
             require_engine(step.recipe)
     started: list[str | None] = []
     for step in steps:
@@ -76,8 +75,14 @@ def resume(project: Project, catalog: Catalog, run_id: str) -> None:
     for name in ("stop", "kill"):
         (runs.folder_of(project, run_id) / "control" / name).unlink(missing_ok=True)
     runs.write_state(
-        project, catalog, run, replace(state, state="queued", reason="", remedy="", ended=None, pid=0, pid_started=0.0)
-    )
+        project,
+        catalog,
+        run,
+        replace(
+            state, state="queued", reason="", remedy="", started=None, ended=None, pid=0, pid_started=0.0,
+            seconds_before=runs.seconds(state),
+        ),
+    )  # fmt: skip
     _start_supervisor(project, run_id)
     for waiting, its_state in list(runs.all_runs(project)):
         if run_id in waiting.after and its_state.state in ("stopped", "failed") and its_state.started is None:

@@ -101,12 +101,13 @@ class Supervisor:
 
     def take_over(self, made: artifacts.Artifact, inputs: dict[str, artifacts.Artifact]) -> None:
         """The same was made before: keep it, and link its files where it is asked for by another name."""
-        reason = f"Skipped: {made.kind}/{made.id} is the same already."
+        reason = f"Nothing was computed: {made.kind}/{made.id} is the same already."
         if made.name != self.run.name:
+            first = made
             artifacts.link_files(artifacts.folder_of(self.project, made), fresh_directory(self.output))
-            reason = f"Nothing was computed: the same was made as {made.kind}/{made.id} before."
             made = self.seal(inputs, made.recipe, made.report, made.versions)
-        self.end("finished", reason=reason, artifact=made.id)
+            reason = f"Nothing was computed: {made.kind}/{made.id} is {first.kind}/{first.id} under another name."
+        self.end("finished", reason=reason, artifact=made.id, more={"skipped": True})
 
     def wait_for_inputs(self) -> None:
         """Until the runs that make this one's inputs are finished."""

@@ -79,7 +79,9 @@ def create(path: Path) -> Project:
     outer = _upwards(root.parent)
     if outer is not None:
         raise WorkbenchError(f"{root} would lie inside the project {outer}.", "Choose a folder outside it.")
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and not root.is_dir():
+        raise WorkbenchError(f"{root} is a file.", "Choose another name: a project is a folder.")
+    if root.exists() and any(root.iterdir()):
         raise WorkbenchError(f"{root} is not an empty folder.", "Choose a new name, or empty it first.")
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import time
@@ -12,12 +13,13 @@ from typing import Any, Literal
 
 from workbench import durable
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import Recipe, nearest
+from workbench.recipes.base import Recipe
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
 State = Literal["queued", "running", "stopping", "stopped", "failed", "lost", "finished"]
 ENDED: frozenset[str] = frozenset({"stopped", "failed", "lost", "finished"})
+NEWEST = 5  # runs that are named to somebody who names one that there is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,8 @@ class RunState:
     ended: float | None = None
     artifact: str | None = None  # id of what it made
     attempts: int = 0
-    more: Mapping[str, Any] = field(default_factory=dict)
+    seconds_before: float = 0.0  # of the engines of earlier attempts
+    more: Mapping[str, Any] = field(default_factory=dict)  # "skipped": nothing was computed
 
 
 def folder_of(project: Project, run_id: str) -> Path:
@@ -84,11 +87,18 @@ def read(project: Project, run_id: str) -> tuple[Run, RunState]:
         state = RunState(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
         return Run(**plain), state
     except FileNotFoundError:
-        known = [path.name for path in _folders(project)]
-        remedy = nearest(run_id, known) if known else "No run was started yet: workbench --help lists the verbs."
-        raise WorkbenchError(f"There is no run called {run_id!r}.", remedy) from None
+        raise WorkbenchError(f"There is no run called {run_id!r}.", _near_runs(project, run_id)) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WorkbenchError(f"The run {run_id} has a damaged file: {error}.", f"Look into {folder}.") from None
+
+
+def _near_runs(project: Project, reference: str) -> str:
+    known = {run.id: run.name for run, _ in all_runs(project)}
+    if not known:
+        return "No run was started yet: workbench --help lists the verbs."
+    near = difflib.get_close_matches(reference, [*known, *known.values()], 1, cutoff=0.7)
+    newest = list(known)[: -NEWEST - 1 : -1]
+    return f"Did you mean {near[0]}?" if near else f"The newest are: {', '.join(newest)}."
 
 
 def recipe_of(project: Project, run_id: str) -> dict[str, Any]:
@@ -142,6 +152,13 @@ def all_runs(project: Project) -> Iterator[tuple[Run, RunState]]:
             continue
 
 
+def seconds(state: RunState, now: float | None = None) -> float:
+    """How long its engines have worked, over all attempts; a going one until `now` (seconds since the epoch)."""
+    end = state.ended if state.ended is not None else now
+    going = max(0.0, end - state.started) if state.started is not None and end is not None else 0.0
+    return state.seconds_before + going
+
+
 def alive(state: RunState) -> bool:
     """Whether the supervisor that wrote `state` still runs: same pid and same start."""
     # Two seconds: where starts are counted from the boot time, that moves when the clock is set.
@@ -184,10 +201,21 @@ def find_lost(project: Project, catalog: Catalog) -> list[str]:
             reason = "Its supervisor is gone: the machine was restarted, or the process was killed."
             remedy = f"Go on from its last checkpoint: workbench runs resume {run.id}"
             write_state(
-                project, catalog, run, replace(state, state="lost", reason=reason, remedy=remedy, ended=time.time())
+                project,
+                catalog,
+                run,
+                replace(state, state="lost", reason=reason, remedy=remedy, ended=_last_sign(project, run.id)),
             )
             lost.append(run.id)
     return lost
+
+
+def _last_sign(project: Project, run_id: str) -> float:
+    """When a run that is gone was last heard of: it may be found days later."""
+    try:
+        return (folder_of(project, run_id) / "events.jsonl").stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 def checkpoints(project: Project, run_id: str) -> list[Path]:
