@@ -192,9 +192,11 @@ def _check_room(folder: Path, needed: int) -> None:
 
 def _no_room(folder: Path, needed: int) -> WorkbenchError:
     free = shutil.disk_usage(folder).free / 2**20
+    earlier = any(folder.glob(f"step-*/{MANIFEST}"))
+    resume = "earlier checkpoints are whole" if earlier else "it has no checkpoint yet and begins anew"
     return WorkbenchError(
         f"The disk is full: a checkpoint needs {needed / 2**20:,.0f} MiB, and {folder} has {free:,.0f} MiB free.",
-        "Free some space, then resume the run: earlier checkpoints are whole.",
+        f"Free some space, then resume the run: {resume}.",
     )
 
 
