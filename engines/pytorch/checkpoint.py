@@ -1,7 +1,7 @@
 """Checkpoints: whole Hugging Face folders that can also be resumed from, written so that no kill harms one.
 
     checkpoints/step-00000200/
-        config.json  model.safetensors  generation_config.json  tokenizer files
+        config.json  model.safetensors  generation_config.json  tokenizer files   (or an adapter's)
         resume/optimizer.safetensors  resume/state.json  resume/rank-00000.json
         complete.json       every file with its size and hash; written last
 
@@ -17,7 +17,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,11 @@ import numpy as np
 import torch
 import xxhash
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, load_model, save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import PreTrainedModel
 
 from engines.pytorch.distributed import Processes
-from engines.pytorch.model import save_model
 from engines.pytorch.optimizer import load_state_tensors, state_tensors
-from engines.pytorch.tokenizer import copy_tokenizer
 from workbench import durable
 from workbench.errors import WorkbenchError
 
@@ -57,6 +54,8 @@ class Progress:
     eval_step: int = 0
     best_eval_loss: float | None = None
     best_step: int = 0
+    figures: dict[str, float] = field(default_factory=dict)  # the newest evaluation's, by name
+    more: dict[str, Any] = field(default_factory=dict)  # what a method keeps beside its weights
 
 
 class Checkpoints:
@@ -71,19 +70,20 @@ class Checkpoints:
 
     def save(
         self,
-        model: PreTrainedModel,
+        write: Callable[[Path], None],
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
         progress: Progress,
-        tokenizer: Path,
         processes: Processes,
     ) -> Path:
         """Write the checkpoint of `progress.step`, then delete those that need not be kept; called on every rank.
 
+        `write` puts weights and tokenizer into a folder; `model` has the names of the optimizer's parameters.
         Raises `WorkbenchError` if the disk has no room; earlier checkpoints stay as they were.
         """
         final = self.path(progress.step)
         partial = final.with_name(final.name + PARTIAL)
-        needed = _needed_bytes(model, tokenizer)
+        needed = _needed_bytes(model)
         try:
             if processes.first:
                 self.folder.mkdir(exist_ok=True)
@@ -96,8 +96,7 @@ class Checkpoints:
             durable.write_json(partial / "resume" / f"rank-{processes.rank:05d}.json", random_state())
             processes.wait()
             if processes.first:
-                save_model(model, partial)
-                copy_tokenizer(tokenizer, partial, chat_template=False)
+                write(partial)
                 save_file(state_tensors(model, optimizer), partial / "resume" / "optimizer.safetensors")
                 durable.write_json(partial / "resume" / "state.json", asdict(progress))
                 durable.fsync_tree(partial)
@@ -140,8 +139,7 @@ def read_progress(folder: Path) -> Progress:
 
 
 def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> None:
-    """Weights, optimizer state and random numbers as they were."""
-    load_model(model, folder / "model.safetensors")
+    """Optimizer state and random numbers as they were; the weights are restored by what wrote them."""
     load_state_tensors(model, optimizer, load_file(folder / "resume" / "optimizer.safetensors"))
     path = folder / "resume" / f"rank-{rank:05d}.json"
     if path.is_file():  # more processes than before: the new ones begin with fresh numbers
@@ -179,10 +177,10 @@ def _tensor(text: str) -> torch.Tensor:
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
 
 
-def _needed_bytes(model: nn.Module, tokenizer: Path) -> int:
-    """Weights and the optimizer's two moments, the tokenizer, and room for the small files."""
-    weights = sum(item.numel() * item.element_size() for item in model.parameters())
-    return weights * 3 + sum(path.stat().st_size for path in tokenizer.iterdir()) + (1 << 20)
+def _needed_bytes(model: nn.Module) -> int:
+    """The trained weights and the optimizer's two moments, and room for the small files."""
+    weights = sum(item.numel() * item.element_size() for item in model.parameters() if item.requires_grad)
+    return weights * 3 + (1 << 20)
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -233,7 +231,7 @@ def _fault(folder: Path) -> str | None:
                 return f"{name} has {size:,} of {entry['bytes']:,} bytes"
             if _hash(path) != entry["xxh3_128"]:
                 return f"{name} is not as it was written"
-        for name in ("model.safetensors", "resume/optimizer.safetensors"):
+        for name in (name for name in manifest["files"] if name.endswith(".safetensors")):
             with safe_open(folder / name, "pt"):
                 pass
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""A Hugging Face folder as a `contract.LanguageModel`: streamed generation and exact scores."""
+"""A Hugging Face folder, or an adapter's, as a `contract.LanguageModel`: streamed generation and exact scores."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from engines.pytorch import device as devices
+from engines.pytorch.folders import open_causal_lm
 from engines.pytorch.generation import generate_ids
 from engines.pytorch.tokenizer import TextTokenizer
 from workbench.contract import Message, Sampling, Score, Token
@@ -32,9 +31,8 @@ class TransformersModel:
         if self._device.type == "cpu":
             devices.use_threads(1)
         self._tokenizer = TextTokenizer(folder)
-        self._model: Any = _open(
-            folder, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"), self._device
-        )
+        kind = getattr(torch, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
+        self._model: Any = open_causal_lm(folder, kind).to(self._device)
         self._ends = _end_ids(folder, self._tokenizer)
         self.context_length: int = self._model.config.max_position_embeddings
         self.chat_template = self._tokenizer.chat_template
@@ -171,39 +169,6 @@ class StopGate:
 def _overlap(text: str, stop: str) -> int:
     """The length of the longest end of `text` that begins `stop`."""
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
-
-
-def _open(folder: Path, dtype: str, device: torch.device) -> PreTrainedModel:
-    if not (folder / "config.json").is_file():
-        raise WorkbenchError(f"{folder} is no model: config.json is missing.", "Give a Hugging Face model folder.")
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        found: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-        )
-        model, loaded = found
-        # transformers would fill these at random and go on.
-        if missing := sorted(loaded["missing_keys"]):
-            raise WorkbenchError(
-                f"{folder / 'model.safetensors'} lacks {len(missing)} weights that config.json asks for, such as "
-                f"{missing[0]}.",
-                "Copy the model anew, or make it again: these two files do not belong together.",
-            )
-    except SafetensorError as error:
-        raise WorkbenchError(
-            f"The weights in {folder} cannot be read: {error}.",
-            "Copy the model anew, or export it from its checkpoint.",
-        ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise WorkbenchError(f"{folder} cannot be opened as a model: {error}", "Is it complete?") from error
-    module: Any = model.eval()
-    return module.to(device)
 
 
 def _end_ids(folder: Path, tokenizer: TextTokenizer) -> set[int]:

@@ -16,9 +16,10 @@ from engines.pytorch.checkpoint import Checkpoints, Progress
 from engines.pytorch.decoder import TrainingModel
 from engines.pytorch.distributed import Processes
 from engines.pytorch.metrics import StepMetrics, diverged
+from engines.pytorch.model import save_model
 from engines.pytorch.schedule import learning_rate
 from engines.pytorch.sequences import Sequences
-from engines.pytorch.tokenizer import TextTokenizer
+from engines.pytorch.tokenizer import TextTokenizer, copy_tokenizer
 from engines.pytorch.validation import validate, write_sample
 from workbench.contract import CheckpointSaved, Metrics, Reporter, Sample
 from workbench.corpus.packing import Batches, TokenStream, validation_windows
@@ -104,7 +105,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.step = step + 1
         self.progress.tokens += windows_BL1.shape[0] * (windows_BL1.shape[1] - 1)
-        self.metrics.keep(step + 1, loss / size, norm, rate)
+        self.metrics.keep(step + 1, loss / size, norm, rate, tokens=self.progress.tokens)
 
     def _clip(self) -> torch.Tensor:
         """Clip the gradients; their norm before that."""
@@ -164,13 +165,18 @@ class Training:
         with self.metrics.paused():  # its flush finds a loss that is not finite before that is saved
             progress.seconds = self.metrics.seconds
             path = self.checkpoints.save(
-                self.model.causal_lm, self.optimizer, progress, self.tokenizer_folder, self.processes
+                self.write_weights, self.model.causal_lm, self.optimizer, progress, self.processes
             )
             self._saved_step = progress.step
             measured = progress.eval_loss if progress.eval_step == progress.step else None
             best = progress.best_step == progress.step
             relative = f"{path.parent.name}/{path.name}"
             self.reporter.emit(CheckpointSaved(step=progress.step, path=relative, eval_loss=measured, best=best))
+
+    def write_weights(self, folder: Path) -> None:
+        """The model and its tokenizer, without a chat template: it was never trained on turns."""
+        save_model(self.model.causal_lm, folder)
+        copy_tokenizer(self.tokenizer_folder, folder, chat_template=False)
 
     def _stop(self) -> bool:
         self._save()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +18,19 @@ from workbench.errors import WorkbenchError
 
 FLUSH_SECONDS = 0.5
 RATE_SECONDS = 10.0  # tokens per second are over this much recent training
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step that is not reported yet."""
+
+    step: int
+    time: float
+    learning_rate: float
+    loss: torch.Tensor
+    grad_norm: torch.Tensor
+    tokens: int
+    more: Mapping[str, float]
 
 
 def diverged(what: str, step: int, learning_rate: float) -> WorkbenchError:
@@ -35,19 +49,29 @@ class StepMetrics:
         processes: Processes,
         device: torch.device,
         *,
-        tokens_per_step: int,
+        tokens: int,
         earlier_seconds: float,
     ):
+        """`tokens` were trained on before."""
         self._reporter, self._processes, self._device = reporter, processes, device
-        self._tokens_per_step = tokens_per_step
-        self._kept: list[tuple[int, float, float, torch.Tensor, torch.Tensor]] = []
-        self._recent: deque[tuple[int, float]] = deque()  # (steps, seconds) of bunches
+        self._counted = tokens
+        self._kept: list[_Step] = []
+        self._recent: deque[tuple[int, float]] = deque()  # (tokens, seconds) of bunches
         self._mark = time.perf_counter()
         self.seconds = earlier_seconds  # of training over all attempts, without pauses
 
-    def keep(self, step: int, loss: torch.Tensor, grad_norm: torch.Tensor, learning_rate: float) -> None:
-        """`loss` is this rank's part of the global batch's mean loss."""
-        self._kept.append((step, time.time(), learning_rate, loss, grad_norm))
+    def keep(
+        self,
+        step: int,
+        loss: torch.Tensor,
+        grad_norm: torch.Tensor,
+        learning_rate: float,
+        *,
+        tokens: int,
+        more: Mapping[str, float] | None = None,
+    ) -> None:
+        """`loss` is this rank's part of the global batch's mean loss; `tokens` were trained on up to this step."""
+        self._kept.append(_Step(step, time.time(), learning_rate, loss, grad_norm, tokens, more or {}))
 
     def due(self) -> bool:
         return time.perf_counter() - self._mark >= FLUSH_SECONDS
@@ -60,36 +84,35 @@ class StepMetrics:
         if not self._kept:
             return
         # One transfer from the device for all of them; it waits until the device has done the steps.
-        local = torch.stack([torch.stack((loss, norm.float())) for _, _, _, loss, norm in self._kept]).cpu()
+        local = torch.stack([torch.stack((item.loss, item.grad_norm.float())) for item in self._kept]).cpu()
         losses = self._processes.total(local[:, 0].clone()).tolist()
         now = time.perf_counter()
-        self._count(len(self._kept), now - self._mark)
+        self._count(self._kept[-1].tokens, now - self._mark)
         self._mark = now
         rate = self.tokens_per_second()
         peak = devices.peak_memory_bytes(self._device)
-        for (step, moment, learning_rate, _, _), loss, norm in zip(
-            self._kept, losses, local[:, 1].tolist(), strict=True
-        ):
+        for item, loss, norm in zip(self._kept, losses, local[:, 1].tolist(), strict=True):
             self._reporter.emit(
                 Metrics(
-                    time=moment,
-                    step=step,
-                    tokens=step * self._tokens_per_step,
+                    time=item.time,
+                    step=item.step,
+                    tokens=item.tokens,
                     loss=loss,
                     grad_norm=norm,
-                    learning_rate=learning_rate,
+                    learning_rate=item.learning_rate,
                     tokens_per_second=rate,
                     peak_memory_bytes=peak,
+                    more=item.more,
                 )
             )
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise diverged("gradient" if math.isfinite(loss) else "loss", step, learning_rate)
+                raise diverged("gradient" if math.isfinite(loss) else "loss", item.step, item.learning_rate)
         self._kept.clear()
 
     def tokens_per_second(self) -> float | None:
         """Over the recent past; None before anything was measured."""
-        steps, seconds = (sum(part) for part in zip(*self._recent, strict=True)) if self._recent else (0, 0.0)
-        return steps * self._tokens_per_step / seconds if seconds else None
+        tokens, seconds = (sum(part) for part in zip(*self._recent, strict=True)) if self._recent else (0, 0.0)
+        return tokens / seconds if seconds else None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -100,8 +123,9 @@ class StepMetrics:
         finally:
             self._mark = time.perf_counter()
 
-    def _count(self, steps: int, seconds: float) -> None:
+    def _count(self, tokens: int, seconds: float) -> None:
         self.seconds += seconds
-        self._recent.append((steps, seconds))
+        self._recent.append((tokens - self._counted, seconds))
+        self._counted = tokens
         while len(self._recent) > 1 and sum(item[1] for item in self._recent) > RATE_SECONDS:
             self._recent.popleft()

@@ -67,5 +67,7 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     # transformers 5 keeps it inside rope_parameters alone, where mlx-lm does not look: it would silently use 10,000.
-    config["rope_theta"] = config["rope_parameters"]["rope_theta"]
+    rope = config.get("rope_parameters") or {}
+    if "rope_theta" in rope:  # gpt2 has no rotation, gemma3 one for each kind of layer
+        config["rope_theta"] = rope["rope_theta"]
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

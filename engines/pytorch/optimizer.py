@@ -30,8 +30,10 @@ def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[st
 
 
 def load_state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """The inverse of `state_tensors`; raises `KeyError` if a parameter has no state."""
+    """The inverse of `state_tensors`; raises `KeyError` if a trained parameter has no state."""
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         optimizer.state[parameter] = {
             "step": tensors[f"{name}/step"].to(parameter.device if parameter.is_cuda else "cpu"),
             "exp_avg": tensors[f"{name}/exp_avg"].to(parameter.device),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,10 +20,10 @@ from engines.pytorch.engine import library_versions
 from engines.pytorch.loop import Training
 from engines.pytorch.measure import measured_seconds, refuse_what_cannot_fit
 from engines.pytorch.metrics import StepMetrics
-from engines.pytorch.model import new_model, save_model
+from engines.pytorch.model import new_model
 from engines.pytorch.optimizer import adamw
 from engines.pytorch.sequences import Sequences
-from engines.pytorch.tokenizer import TextTokenizer, copy_tokenizer
+from engines.pytorch.tokenizer import TextTokenizer
 from workbench.contract import Estimated, Finished, Job, Reporter, Started, Stopped, Warned
 from workbench.corpus.packing import Batches, TokenStream, split
 from workbench.corpus.shards import Shards
@@ -84,7 +85,7 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
 
     section = recipe.checkpoints
     checkpoints = Checkpoints(job.directory / "checkpoints", keep_last=section.keep_last, keep_best=section.keep_best)
-    resumed, progress = _where_to_begin(checkpoints, identity, reporter, processes)
+    resumed, progress = where_to_begin(checkpoints, identity, reporter, processes)
     total = recipe.schedule.max_steps
     reporter.emit(
         Started(step=progress.step, total_steps=total, device=devices.name(device), versions=library_versions())
@@ -130,6 +131,7 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         )
     )
     if resumed:
+        load_model(causal_lm, resumed / "model.safetensors")
         restore(resumed, causal_lm, optimizer, processes.rank)
     if processes.size > 1:
         here = [device.index] if device.type == "cuda" else None
@@ -147,9 +149,7 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         tokenizer_folder=tokenizer_folder,
         processes=processes,
         reporter=reporter,
-        metrics=StepMetrics(
-            reporter, processes, device, tokens_per_step=expected.tokens_per_step, earlier_seconds=progress.seconds
-        ),
+        metrics=StepMetrics(reporter, processes, device, tokens=progress.tokens, earlier_seconds=progress.seconds),
         checkpoints=checkpoints,
         progress=progress,
     )
@@ -170,7 +170,7 @@ def _data(recipe: PretrainRecipe, shards: Shards, reporter: Reporter) -> tuple[B
     return batches, parts.validation
 
 
-def _where_to_begin(
+def where_to_begin(
     checkpoints: Checkpoints, identity: dict[str, Any], reporter: Reporter, processes: Processes
 ) -> tuple[Path | None, Progress]:
     """The checkpoint to go on from, if there is one."""
@@ -195,8 +195,7 @@ def write_model(training: Training, folder: Path) -> None:
     """The model's artifact: a Hugging Face folder with a held-out text for the export's check."""
     for left_over in folder.iterdir():
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-    save_model(training.model.causal_lm, folder)
-    copy_tokenizer(training.tokenizer_folder, folder, chat_template=False)
+    training.write_weights(folder)
     text = held_out_text(training.validation_stream, training.tokenizer)
     (folder / "held_out.txt").write_text(text, encoding="utf-8")
 

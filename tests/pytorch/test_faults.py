@@ -78,7 +78,7 @@ def test_what_cannot_fit_is_refused_with_what_to_lower(workspace: Workspace) -> 
     huge = {"model__hidden_size": 8192, "model__num_hidden_layers": 400, "model__num_attention_heads": 64}
     with pytest.raises(WorkbenchError, match=r"needs about [\d,]+\.\d GiB of memory; cpu has") as error:
         pretrain(workspace.job(**huge), Listener())
-    assert "smaller --size" in error.value.remedy
+    assert "--hidden-size" in error.value.remedy
     wide = {"batch__batch_size": 1 << 20, "batch__per_device_batch_size": 1 << 20}
     with pytest.raises(WorkbenchError, match="GiB of memory") as error:
         pretrain(workspace.job(**wide), Listener())
