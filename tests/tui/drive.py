@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
 
-_NAMES = {
+NAMES = {
     " ": "space", "/": "slash", ".": "full_stop", ":": "colon", "-": "minus", "_": "underscore", "?": "question_mark",
     ",": "comma", "'": "apostrophe", '"': "quotation_mark", "=": "equals_sign", "\n": "ctrl+j", "*": "asterisk",
 }  # fmt: skip
@@ -28,7 +28,7 @@ async def until(pilot: Pilot[Any], condition: Callable[[], Any], seconds: float 
 async def typed(pilot: Pilot[Any], text: str) -> None:
     """Press the keys of `text`, one by one."""
     for character in text:
-        await pilot.press(_NAMES.get(character, character))
+        await pilot.press(NAMES.get(character, character))
 
 
 async def loaded(pilot: Pilot[Any]) -> None:

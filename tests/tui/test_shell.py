@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from textual import events
 from textual.color import Color
 from textual.widgets import Input
 
-from tests.tui.drive import loaded, text_of, typed, until
+from tests.tui.drive import NAMES, loaded, text_of, typed, until
 from workbench.errors import WorkbenchError
 from workbench.store.project import SETTINGS, Project, create
 from workbench.store.recent import remember
@@ -198,3 +199,21 @@ async def test_the_same_folder_moved_away_is_told(app_on: AppOn, example: Projec
         app.live._looked = 0.0  # type: ignore[union-attr]
         await until(pilot, lambda: app.live is not None and app.live.error is not None)
         assert isinstance(app.live.error, WorkbenchError)  # type: ignore[union-attr]
+
+
+async def test_keys_that_come_in_one_burst_arrive_whole_and_in_order(example: Project, app_on: AppOn) -> None:
+    app = app_on(example)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        line = "import /somewhere/data/text/tinyshakespeare.txt"
+        for turn in range(6):
+            for place, letter in enumerate(f":{line}"):
+                app.post_message(events.Key(NAMES.get(letter, letter), letter))
+                if place % 7 == turn:
+                    await asyncio.sleep(0.003)  # some come while the line is being opened
+            await until(pilot, lambda: len(app.screen.query(Input)) == 1 and app.screen.query_one(Input).value == line)
+            await pilot.press("escape")
+            # Through a menu that is not open yet when the second letter comes.
+            app.post_message(events.Key("g", "g"))
+            app.post_message(events.Key("ro"[turn % 2], "ro"[turn % 2]))
+            await until(pilot, lambda turn=turn: app.current_mode == ("runs", "models")[turn % 2])

@@ -7,20 +7,19 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from textual import events
 from textual.app import App
 from textual.filter import LineFilter
 from textual.reactive import Initialize, Reactive
-from textual.screen import Screen
 from textual.theme import Theme
 
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
 from workbench.tui import terminal, theme
+from workbench.tui.keys import KeyQueue
 from workbench.tui.live import Changes, Live
 from workbench.tui.places import SCREENS
 from workbench.tui.screens.base import WorkbenchScreen
@@ -58,7 +57,7 @@ class Frame(App[str]):
         self._polling = False
         self._begun = False
         self._ascii: LineFilter | None = None
-        self._typed: deque[tuple[events.Key, Screen[Any]]] = deque(maxlen=64)  # and where the focus was
+        self._keys = KeyQueue(self, super().on_event)
 
     def refresh_css(self, animate: bool = True) -> None:
         """Before the first paint the styles have just been read: Textual's start would read them once more."""
@@ -66,18 +65,10 @@ class Frame(App[str]):
             super().refresh_css(animate=animate)
 
     async def on_event(self, event: events.Event) -> None:
-        """Keys typed ahead go to the screen that they are meant for.
-
-        Textual hands a key to what has the focus when it comes in. Of "gr", typed at once or held up by a slow
-        line, the second would come before the first has opened its menu, and be lost.
-        """
-        if isinstance(event, events.Key):
-            if not event.is_forwarded:
-                self._typed.append((event, self.screen))
-            elif any(key is event and screen is not self.screen for key, screen in self._typed):
-                self.screen.call_after_refresh(self.post_message, events.Key(event.key, event.character))
-                return
-        await super().on_event(event)
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            await self._keys.take(event)
+        else:
+            await super().on_event(event)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         found = super().get_line_filters()
