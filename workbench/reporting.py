@@ -127,7 +127,7 @@ def explain(error: BaseException) -> Failed:
         where = f" while writing {error.filename}" if error.filename else ""
         return Failed(
             reason=f"The disk is full{where}.",
-            remedy="Free some space, then resume the run: finished checkpoints are whole.",
+            remedy="Free some space, then resume the run: what it had finished is whole.",
         )
     if _lost_peer(error):
         return Failed(

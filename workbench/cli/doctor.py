@@ -47,30 +47,35 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         }  # fmt: skip
         if not able.available:
             found["problems"].append({"what": able.reason, "remedy": able.install})
-    try:
-        project = find((ctx.find_root().obj or {}).get("project"))
-        found["project"] = str(project.root)
-        if kind := network_file_system(project.root):
-            found["problems"].append(
-                {
-                    "what": f"The project lies on a network file system ({kind}).",
-                    "remedy": "It works, with a slower catalog.",
-                }
-            )
-        with open_catalog(project) as catalog:
-            state = catalog.rows("PRAGMA quick_check")[0]
-            if "ok" not in state.values():
-                raise WorkbenchError("The catalog is damaged.", "Rebuild it: workbench repair")
-    except WorkbenchError as error:
-        found["project"] = None
-        if "no project" not in error.what:
-            found["problems"].append({"what": error.what, "remedy": error.remedy})
+    found["project"], problems = _project((ctx.find_root().obj or {}).get("project"))
+    found["problems"] += problems
     if as_json:
         answer(found)
     else:
         _print(found)
     if found["problems"]:
         raise SystemExit(1)
+
+
+def _project(explicit: str | None) -> tuple[str | None, list[dict[str, str]]]:
+    """The project's folder, if there is one, and what is wrong with it."""
+    problems = []
+    try:
+        project = find(explicit)
+    except WorkbenchError as error:
+        absent = "no project" in error.what
+        return None, [] if absent else [{"what": error.what, "remedy": error.remedy}]
+    if kind := network_file_system(project.root):
+        what = f"The project lies on a network file system ({kind})."
+        problems.append({"what": what, "remedy": "It works, with a slower catalog."})
+    try:
+        with open_catalog(project) as catalog:
+            state = catalog.rows("PRAGMA quick_check")[0]
+            if "ok" not in state.values():
+                raise WorkbenchError("The catalog is damaged.", "Rebuild it: workbench repair")
+    except WorkbenchError as error:
+        problems.append({"what": error.what, "remedy": error.remedy})
+    return str(project.root), problems
 
 
 def _print(found: dict[str, Any]) -> None:

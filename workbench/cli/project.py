@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from workbench.cli.artifact import sections
 from workbench.cli.output import answer, common, complete_artifact, current_project, note, open_current, table, when
 from workbench.cli.summary import summary
 from workbench.figures import size
+from workbench.safe_text import strip_controls
 from workbench.store import artifacts, lineage
-from workbench.store.project import FOLDERS, create
+from workbench.store.project import FOLDERS, Project, create
 from workbench.store.recent import remember
 
 
@@ -29,8 +31,11 @@ def new(as_json: bool, path: Path) -> None:
         note(f"Next: cd {path} && workbench import SOURCE --name NAME")
 
 
-def _list(kinds: tuple[str, ...], as_json: bool) -> None:
+def _list(kinds: tuple[str, ...], artifact: str | None, as_json: bool) -> None:
     project, catalog = open_current()
+    if artifact is not None:
+        _show(project, artifacts.resolve_any(project, catalog, artifact, kinds), as_json)
+        return
     found = [
         artifacts.read_manifest(project.folder(row["kind"]) / row["id"])
         for row in catalog.rows("SELECT kind, id FROM artifacts ORDER BY created")
@@ -58,7 +63,7 @@ def _list(kinds: tuple[str, ...], as_json: bool) -> None:
         )
 
 
-def _plain(project: Any, item: artifacts.Artifact) -> dict[str, Any]:
+def _plain(project: Project, item: artifacts.Artifact) -> dict[str, Any]:
     return {
         "kind": item.kind, "id": item.id, "name": item.name, "version": item.version, "identity": item.identity,
         "created": item.created, "bytes": item.bytes, "run": item.run,
@@ -67,18 +72,33 @@ def _plain(project: Any, item: artifacts.Artifact) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@click.command("models", epilog="\b\nExample:\n  workbench models --json")
-@common
-def models(as_json: bool) -> None:
-    """List the models and exports of the project."""
-    _list(("model", "export"), as_json)
+def _show(project: Project, item: artifacts.Artifact, as_json: bool) -> None:
+    if as_json:
+        files = {path: dict(entry) for path, entry in item.files.items()}
+        answer(_plain(project, item) | {"recipe": dict(item.recipe), "versions": dict(item.versions), "files": files})
+        return
+    for title, lines in sections(project, item):
+        if title:
+            click.echo(f"\n{title}")
+        width = max(len(label) for label, _ in lines)
+        for label, text in lines:
+            click.echo(f"  {label:<{width}}  {strip_controls(text)}")
 
 
-@click.command("artifacts", epilog="\b\nExample:\n  workbench artifacts --json")
+@click.command("models", epilog="\b\nExamples:\n  workbench models --json\n  workbench models base-q8")
+@click.argument("model", required=False, shell_complete=complete_artifact("model", "export"))
 @common
-def all_artifacts(as_json: bool) -> None:
-    """List everything that the project has made."""
-    _list(tuple(FOLDERS), as_json)
+def models(as_json: bool, model: str | None) -> None:
+    """List the models and exports of the project; or show one, with its figures and an export's check."""
+    _list(("model", "export"), model, as_json)
+
+
+@click.command("artifacts", epilog="\b\nExamples:\n  workbench artifacts --json\n  workbench artifacts books")
+@click.argument("artifact", required=False, shell_complete=complete_artifact(*FOLDERS))
+@common
+def all_artifacts(as_json: bool, artifact: str | None) -> None:
+    """List everything that the project has made; or show one thing, with its report and recipe."""
+    _list(tuple(FOLDERS), artifact, as_json)
 
 
 @click.command("lineage", epilog="\b\nExamples:\n  workbench lineage base-q8\n  workbench lineage model/base --json")
@@ -147,7 +167,7 @@ def verify(as_json: bool) -> None:
 @click.command("repair", epilog="\b\nExample:\n  workbench repair")
 @common
 def repair(as_json: bool) -> None:
-    """Rebuild catalog.sqlite from the project's files. The old one is kept beside it."""
+    """Rebuild catalog.sqlite from the project's files. An old one that was damaged is kept beside it."""
     from workbench.store import repair as store
 
     done = store.repair(current_project())
@@ -156,7 +176,7 @@ def repair(as_json: bool) -> None:
     else:
         click.echo(f"Rebuilt the catalog: {done.artifacts} artifacts, {done.runs} runs.")
         if done.kept:
-            note(f"The old one is kept as {done.kept.name}.")
+            note(f"The old one was damaged and is kept as {done.kept.name}.")
 
 
 @click.command("completions", epilog='\b\nExample:\n  eval "$(workbench completions bash)"')

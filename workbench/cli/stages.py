@@ -32,9 +32,13 @@ EXAMPLES = {
         "workbench pretrain --corpus books --tokenizer bpe-4k --size tiny --max-steps 200 --name base",
         "workbench pretrain --corpus books --tokenizer bpe-4k --launch torchrun --processes 2 --detach",
     ],
+    "import-chat": [
+        "workbench import-chat rows.jsonl --name chats",
+        "workbench import-chat 'data/*.parquet' --format sharegpt --name chats",
+    ],
     "export": ["workbench export base --quantization q8_0 --name base-q8"],
 }
-POSITIONAL = {"import": "sources", "export": "model"}
+POSITIONAL = {"import": "sources", "import-chat": "sources", "export": "model"}
 
 
 def stage_command(stage: str, kind: type[Recipe]) -> click.Command:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from workbench.figures import count, size
 from workbench.store.artifacts import Artifact
 
 
 def summary(item: Artifact) -> str:
-    """What it holds, and for a corpus what was left out and why."""
+    """What it holds, and of data what was left out and why."""
     report = item.report
     match item.kind:
         case "corpus":
-            dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.get("dropped", {}).items() if count)
-            left_out = f"; dropped: {dropped}" if dropped else ""
             documents = report.get("documents", 0)
             many = "" if documents == 1 else "s"
-            return f"{documents:,} document{many}, {size(report.get('bytes', 0))} of text{left_out}"
+            return f"{documents:,} document{many}, {size(report.get('bytes', 0))} of text{_left_out(report)}"
         case "tokenizer":
             return f"{report.get('vocab_size', 0):,} tokens"
         case "shards":
             return f"{count(report.get('tokens', 0))} tokens"
+        case "chats":
+            what = "prompt" if report.get("prompts") else "conversation"
+            rows = report.get("rows", 0)
+            return f"{rows:,} {what}{'' if rows == 1 else 's'}{_left_out(report)}"
+        case "preferences":
+            return f"{report.get('pairs', 0):,} pairs, {report.get('marks', 0):,} marked answers{_left_out(report)}"
         case "model":
             bits = report.get("eval_bits_per_byte")
             per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
@@ -29,3 +36,8 @@ def summary(item: Artifact) -> str:
             agreement = check.get("top1_agreement")
             checked = f", top-1 agreement {agreement:.1%} with the checkpoint" if agreement is not None else ""
             return f"{item.recipe.get('quantization', '')}{checked}"
+
+
+def _left_out(report: Mapping[str, Any]) -> str:
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.get("dropped", {}).items() if count)
+    return f"; dropped: {dropped}" if dropped else ""

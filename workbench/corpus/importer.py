@@ -39,6 +39,8 @@ def import_corpus(
         if not corpus.documents:
             raise intake.why_nothing(len(found.files) + len(found.unreadable))
     progress.end()
+    for root in found.projects:
+        warn(f"What the project in {root} made was left out: its corpora, models and runs are no sources.")
     for problem in intake.problems[:MAX_WARNINGS]:
         warn(f"{problem.what} It was left out.")
     if len(intake.problems) > MAX_WARNINGS:

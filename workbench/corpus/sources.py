@@ -22,6 +22,8 @@ from workbench.recipes.base import PYTHON_DOCS
 SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 READABLE = "Files that can be read end in .txt, .md, .jsonl or .parquet."
 BLOCK_BYTES = 1 << 20
+PROJECT = "workbench.yaml"  # in a project's folder; what the project made lies two folders below, with one of these
+MADE = ("artifact.json", "run.json", "judgements.jsonl")
 
 # Folders of the standard library without documentation of their own.
 NOT_DOCUMENTED = {"__pycache__", "dist-packages", "idle_test", "pydoc_data", "site-packages", "test", "tests"}
@@ -51,12 +53,25 @@ class Expansion:
 
     files: list[SourceFile] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # (name, why)
+    projects: list[str] = field(default_factory=list)  # folders of projects, whose own files were left out
+
+    def is_own(self, folder: Path) -> bool:
+        """Whether a project keeps its own files in `folder`: they are no sources, and the project is noted."""
+        root = folder.parent.parent
+        if not (root / PROJECT).is_file():
+            return False
+        if not folder.name.endswith(".partial") and not any((folder / name).exists() for name in MADE):
+            return False
+        if str(root) not in self.projects:
+            self.projects.append(str(root))
+        return True
 
 
 def expand(sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, readable: str = READABLE) -> Expansion:
     """All files of `sources` in their order of reading, each once; `readable` tells people of `suffixes`.
 
-    A folder is walked through symbolic links too, but never twice, and without hidden files. A file
+    A folder is walked through symbolic links too, but never twice, without hidden files, and without what a
+    project made: a corpus of `.` is not to hold the project's other corpora, samples and logs. A file
     or folder that may not be looked at is no error but an entry of `unreadable`. Raises
     `WorkbenchError` for a source that does not exist, matches nothing, or has no file of a known kind.
     """
@@ -66,7 +81,7 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, readable:
         before = len(found.files) + len(found.unreadable)
         others: Counter[str] = Counter()  # suffixes that cannot be read
         already = False
-        for name, path in _candidates(given, found.unreadable):
+        for name, path in _candidates(given, found):
             if given != PYTHON_DOCS and path.suffix.lower() not in suffixes:
                 others[path.suffix.lower() or "no suffix"] += 1
                 continue
@@ -85,7 +100,7 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, readable:
             seen.add(key)
             found.files.append(SourceFile(name=name, path=path, given=given, size=status.st_size))
         if not already and before == len(found.files) + len(found.unreadable):
-            raise _nothing_to_read(given, others, readable)
+            raise _nothing_to_read(given, others, readable, found.projects)
     found.files.sort()
     return found
 
@@ -111,14 +126,14 @@ def fingerprint(sources: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _candidates(given: str, unreadable: list[tuple[str, str]]) -> Iterator[tuple[str, Path]]:
+def _candidates(given: str, found: Expansion) -> Iterator[tuple[str, Path]]:
     """(name, path) of everything that `given` stands for."""
     if given == PYTHON_DOCS:
         yield from _standard_library()
         return
     path = Path(given).expanduser()
     if path.is_dir():
-        yield from _walk(path, path, unreadable)
+        yield from _walk(path, path, found)
     elif os.path.lexists(path):
         yield path.name, path
     elif glob.has_magic(given):
@@ -128,19 +143,19 @@ def _candidates(given: str, unreadable: list[tuple[str, str]]) -> Iterator[tuple
         for match in sorted(glob.glob(str(path), recursive=True)):
             if os.path.isdir(match):
                 if parts[-1] != "**":  # which matches the files in it by itself
-                    yield from _walk(Path(match), root, unreadable)
-            else:
+                    yield from _walk(Path(match), root, found)
+            elif not any(found.is_own(parent) for parent in Path(match).parents if parent != root):
                 yield Path(match).relative_to(root).as_posix(), Path(match)
     else:
         raise WorkbenchError(f"There is no file or folder {given!r}.", _suggestion(path))
 
 
-def _walk(folder: Path, root: Path, unreadable: list[tuple[str, str]]) -> Iterator[tuple[str, Path]]:
+def _walk(folder: Path, root: Path, found: Expansion) -> Iterator[tuple[str, Path]]:
     """Files under `folder`, named relative to `root`."""
 
     def note(error: OSError) -> None:
         name = os.path.relpath(error.filename, root) if error.filename else str(folder)
-        unreadable.append((name, error.strerror or str(error)))
+        found.unreadable.append((name, error.strerror or str(error)))
 
     entered: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=note):
@@ -149,7 +164,9 @@ def _walk(folder: Path, root: Path, unreadable: list[tuple[str, str]]) -> Iterat
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not found.is_own(Path(place, name))
+        )
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(place, name)
@@ -170,7 +187,7 @@ def _standard_library() -> Iterator[tuple[str, Path]]:
         yield "pydoc_data/topics.py", topics
 
 
-def _nothing_to_read(given: str, others: Counter[str], readable: str) -> WorkbenchError:
+def _nothing_to_read(given: str, others: Counter[str], readable: str, projects: list[str]) -> WorkbenchError:
     if given == PYTHON_DOCS:
         return WorkbenchError(
             f"This Python has no sources of its standard library in {sysconfig.get_path('stdlib')}.",
@@ -180,6 +197,8 @@ def _nothing_to_read(given: str, others: Counter[str], readable: str) -> Workben
     there = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common(5))
     if path.is_dir():
         has = f"; it holds {there}" if there else "; it is empty"
+        if projects:
+            has = " besides what the project made"
         return WorkbenchError(f"The folder {given!r} has no file that can be read{has}.", readable)
     if path.exists():
         return WorkbenchError(f"{given!r} is not a kind of file that can be read.", readable)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from workbench.store.project import FOLDERS, Project
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """What was found, and where the old catalog went (None: there was none)."""
+    """What was found, and where the old catalog went (None: there was none, or it was sound)."""
 
     artifacts: int
     runs: int
@@ -23,7 +25,7 @@ class Repaired:
 
 
 def repair(project: Project) -> Repaired:
-    """Put the old catalog aside and make a new one. Nothing is deleted.
+    """Make a new catalog in place of the old one, which is kept if it was damaged.
 
     Raises `WorkbenchError` while a run is going on, because its supervisor has the old one open.
     """
@@ -45,9 +47,25 @@ def repair(project: Project) -> Repaired:
         except BaseException:
             _remove(beside)
             raise
-        kept = _put_aside(project.catalog_path)
+        if sound(project.catalog_path):
+            kept = None
+            _remove(project.catalog_path)  # with what SQLite keeps beside it: that must not meet the new one
+        else:
+            kept = _put_aside(project.catalog_path)
         os.replace(beside, project.catalog_path)
     return Repaired(artifacts=count["artifacts"], runs=count["runs"], kept=kept)
+
+
+def sound(path: Path) -> bool:
+    """Whether the file is a catalog that can be read from end to end."""
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("SELECT count(*) FROM runs").fetchone()
+            return connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    except sqlite3.Error:
+        return False
 
 
 def _put_aside(path: Path) -> Path | None:
