@@ -12,13 +12,13 @@ from workbench import durable
 from workbench.contract import Capabilities, Finished, Job, LanguageModel, Reporter, Started, Stopped, Warned
 from workbench.errors import WorkbenchError
 
-STAGES = ("import", "tokenizer", "shards")
+STAGES = ("import", "tokenizer", "shards", "import-chat")
 LIBRARIES = ("numpy", "orjson", "pyarrow", "tiktoken", "tokenizers", "xxhash")
 OPTIONAL = {"tiktoken"}  # without it, shards take longer
 
 
 class CorpusEngine:
-    """Runs `import`, `tokenizer` and `shards`. A stopped stage begins anew when it is resumed."""
+    """Runs what turns files into corpora, tokens and conversations. A stopped stage begins anew when it is resumed."""
 
     name = "corpus"
 
@@ -53,6 +53,7 @@ class CorpusEngine:
 def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any]:
     from workbench.corpus.progress import ProgressReport
     from workbench.recipes.base import validate
+    from workbench.recipes.chats import ImportChatRecipe
     from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
 
     progress = ProgressReport(reporter)
@@ -75,6 +76,10 @@ def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any]:
 
             recipe = validate(ShardsRecipe, job.recipe)
             return tokenise(recipe, job.inputs["corpus"], job.inputs["tokenizer"], job.output, progress)
+        case "import-chat":
+            from workbench.corpus.chats.importer import import_chat
+
+            return import_chat(validate(ImportChatRecipe, job.recipe), job.output, progress, warn)
     raise WorkbenchError(
         f"The corpus engine has no stage {job.stage!r}.", f"It runs {', '.join(STAGES[:-1])} and {STAGES[-1]}."
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, nearest, validate
+from workbench.recipes.chats import ImportChatRecipe
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.fields import nested
@@ -18,6 +19,7 @@ STAGES: dict[str, type[Recipe]] = {
     "tokenizer": TokenizerRecipe,
     "shards": ShardsRecipe,
     "pretrain": PretrainRecipe,
+    "import-chat": ImportChatRecipe,
     "export": ExportRecipe,
 }
 
