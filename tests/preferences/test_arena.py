@@ -170,7 +170,7 @@ def test_a_ranking_of_k_answers_is_all_their_pairs(tmp_path: Path) -> None:
     arena = Arena(candidates, tmp_path / "j" / "judgements.jsonl", "ann")
     prompt = arena.next_set()
     assert prompt is not None
-    arena.rank(prompt, [["0-3"], ["0-1", "0-2"], ["0-0"]])
+    arena.rank([["0-3"], ["0-1", "0-2"], ["0-0"]])
     made = list(preferences(arena.candidates, arena.book))
     assert len(made) == 5  # 4 · 3 / 2, one of which is a tie
     assert all(len(item.chosen) > len(item.rejected) for item in made)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from workbench.preferences import agreement
 from workbench.preferences.candidates import Candidates, Prompt
@@ -40,18 +41,21 @@ class Arena:
         repeat: float = 0.05,
         overlap: float = 0.1,
         scores: Mapping[str, float] | None = None,
+        between_models: bool = False,
         seed: int | None = None,
     ):
-        """`candidates` and `judgements` are the two files; the second need not exist."""
+        """`candidates` and `judgements` are the two files; neither need exist yet. The rest as for `Choice`."""
         self.rater = rater
         self.candidates = Candidates(candidates)
         self.book = Book(judgements)
         judgements.parent.mkdir(parents=True, exist_ok=True)
         self.sessions = Sessions(judgements.parent)
         self.choice = Choice(
-            self.candidates, self.book, rater, repeat=repeat, overlap=overlap, scores=scores, seed=seed
-        )
+            self.candidates, self.book, rater, repeat=repeat, overlap=overlap, scores=scores,
+            between_models=between_models, seed=seed,
+        )  # fmt: skip
         self.pair: Pair | None = None
+        self.prompt: Prompt | None = None  # whose answers are being put in order
         self._shown = time.monotonic()
 
     # ------------------------------------------------------------------ pairs
@@ -60,7 +64,7 @@ class Arena:
         """Draw the next pair, which no other session shows; None when there is none to judge now."""
         with self.sessions.choosing() as taken:
             self.choice.refresh()
-            self.pair = self.choice.next(taken)
+            self.pair, self.prompt = self.choice.next(taken), None
             self.sessions.show(self.pair.answers if self.pair else frozenset())
         self._shown = time.monotonic()
         return self.pair
@@ -69,14 +73,14 @@ class Arena:
         """Draw the next prompt whose answers are to be put in order; None when there is none now."""
         with self.sessions.choosing() as taken:
             self.choice.refresh()
-            prompt = self.choice.next_set(taken)
-            self.sessions.show(frozenset(answer.id for answer in prompt.answers) if prompt else frozenset())
+            self.pair, self.prompt = None, self.choice.next_set(taken)
+            self._show_set()
         self._shown = time.monotonic()
-        return prompt
+        return self.prompt
 
     def judge(self, verdict: Verdict, strength: int = 0, *, tags: Sequence[str] = (), note: str = "") -> Judgement:
         """Say which of the pair that is shown is better."""
-        pair = self._current()
+        pair = self._pair()
         said = Judgement(
             kind="pair", rater=self.rater, session=self.sessions.id, prompt=pair.prompt.id, left=pair.left,
             right=pair.right, verdict=verdict, strength=strength, seconds=self.seconds(), repeat_of=pair.repeat_of,
@@ -85,35 +89,40 @@ class Arena:
         self.book.append(said)
         return said
 
+    def rank(self, order: Sequence[Sequence[str]], *, tags: Sequence[str] = (), note: str = "") -> None:
+        """The answers of the set that is shown, in groups, best first; those of a group are equal."""
+        self._say(
+            kind="ranking", prompt=self._set().id, order=tuple(tuple(group) for group in order),
+            seconds=self.seconds(), tags=tuple(tags), note=note,
+        )  # fmt: skip
+
     def skip(self) -> None:
-        """Not to be asked about this pair."""
-        pair = self._current()
-        self._say(kind="skip", prompt=pair.prompt.id, left=pair.left, right=pair.right)
+        """Not to be asked about what is shown."""
+        self._say(kind="skip", **self._place())
 
     def flag(self, note: str = "") -> None:
         """The prompt is no good: none of its pairs comes again."""
-        self._say(kind="flag", prompt=self._current().prompt.id, note=note)
+        self._say(kind="flag", note=note, **self._place())
 
     def edit(self, prompt: Prompt, answer: str, text: str) -> None:
         """A better wording of an answer: a row to imitate, and better than what it was."""
         self._say(kind="edit", prompt=prompt.id, left=answer, text=text)
 
-    def rank(self, prompt: Prompt, order: Sequence[Sequence[str]]) -> None:
-        """All answers to a prompt in groups, best first; those of a group are equal."""
-        self._say(
-            kind="ranking", prompt=prompt.id, order=tuple(tuple(group) for group in order), seconds=self.seconds()
-        )
-
     def undo(self) -> Judgement | None:
-        """Take back the newest judgement of this rater, of whichever session; a pair is shown again."""
+        """Take back the newest judgement of this rater, of whichever session; what it was about is shown again."""
         last = self.book.undo(self.rater, self.sessions.id)
         self.choice.refresh()
-        if last is not None and last.kind in ("pair", "skip"):
-            prompt = self.candidates.prompts.get(last.prompt)
-            if prompt is not None:
-                self.pair = Pair(prompt=prompt, left=last.left, right=last.right, repeat_of=last.repeat_of)
+        prompt = self.candidates.prompts.get(last.prompt) if last is not None else None
+        if last is None or prompt is None or last.kind == "edit":
+            return last
+        with self.sessions.choosing():
+            if last.left:
+                self.pair, self.prompt = _pair_of(last, prompt), None
                 self.sessions.show(self.pair.answers)
-                self._shown = time.monotonic()
+            else:
+                self.pair, self.prompt = None, prompt
+                self._show_set()
+        self._shown = time.monotonic()
         return last
 
     def seconds(self) -> float | None:
@@ -124,12 +133,25 @@ class Arena:
     def close(self) -> None:
         self.sessions.close()
 
-    def _current(self) -> Pair:
+    def _pair(self) -> Pair:
         assert self.pair is not None
         return self.pair
 
-    def _say(self, **what: object) -> None:
-        self.book.append(Judgement(rater=self.rater, session=self.sessions.id, **what))  # type: ignore[arg-type]
+    def _set(self) -> Prompt:
+        assert self.prompt is not None
+        return self.prompt
+
+    def _place(self) -> dict[str, Any]:
+        """Where a judgement belongs that is about all that is shown."""
+        if self.pair is not None:
+            return {"prompt": self.pair.prompt.id, "left": self.pair.left, "right": self.pair.right}
+        return {"prompt": self._set().id, "order": (tuple(answer.id for answer in self._set().answers),)}
+
+    def _show_set(self) -> None:
+        self.sessions.show(frozenset(answer.id for answer in self.prompt.answers) if self.prompt else frozenset())
+
+    def _say(self, **what: Any) -> None:
+        self.book.append(Judgement(rater=self.rater, session=self.sessions.id, **what))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +193,7 @@ def standing(candidates: Candidates, book: Book, *, width: float = INTERVAL_WIDT
         left_over=Choice(candidates, book, "", seed=0).left,
         seconds=statistics.median(times) if times else None,
         self_agreement=agreement.self_agreement(judgements),
-        rater_agreement=agreement.rater_agreement(judgements),
+        rater_agreement=agreement.rater_agreement(pairs),
         left_won=agreement.left_share(judgements),
         longer_won=agreement.longer_share(pairs, {answer.id: len(answer.text) for answer in answers.values()}),
         models=models,
@@ -184,6 +206,10 @@ def standing(candidates: Candidates, book: Book, *, width: float = INTERVAL_WIDT
 def _score(item: Judgement) -> float:
     """What the answer on the left got: 1, 0, or 0.5 for a tie."""
     return 0.5 if item.winner is None else float(item.verdict == "left")
+
+
+def _pair_of(item: Judgement, prompt: Prompt) -> Pair:
+    return Pair(prompt=prompt, left=item.left, right=item.right, repeat_of=item.repeat_of)
 
 
 def blind(prompt: Prompt) -> Prompt:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.errors import WorkbenchError
+
 FILE = "candidates.jsonl"
 
 
@@ -59,7 +61,10 @@ class Candidates:
         self.refresh()
 
     def refresh(self) -> list[Prompt]:
-        """Take in what was appended; the prompts that are new."""
+        """Take in what was appended; the prompts that are new.
+
+        Raises `WorkbenchError` if a line is no prompt with answers.
+        """
         try:
             with open(self.path, "rb") as file:
                 file.seek(self._read_bytes)
@@ -70,8 +75,12 @@ class Candidates:
         for line in lines:
             if not line.endswith(b"\n"):
                 break  # being written at this moment
+            try:
+                prompt = parse(line)
+            except ValueError as error:
+                what = f"{self.path} is damaged in line {len(self.prompts) + 1}: {error}."
+                raise WorkbenchError(what, "Have the answers written again.") from None
             self._read_bytes += len(line)
-            prompt = parse(line)
             self.prompts[prompt.id] = prompt
             new.append(prompt)
         return new

@@ -33,7 +33,7 @@ class Choice:
 
     `scores` (answer -> a reward model's score), where there are any, put those pairs first on which the model is
     least sure. `repeat` and `overlap` are shares: of own pairs shown again with the sides swapped, and of pairs
-    that others judged before.
+    that others judged before. `between_models` leaves out pairs of one model's answers.
     """
 
     def __init__(
@@ -45,11 +45,13 @@ class Choice:
         repeat: float = 0.05,
         overlap: float = 0.1,
         scores: Mapping[str, float] | None = None,
+        between_models: bool = False,
         seed: int | None = None,
     ):
         self.candidates, self.book, self.rater = candidates, book, rater
         self.repeat, self.overlap = repeat, overlap
         self.scores = scores or {}
+        self.between_models = between_models
         self._random = random.Random(seed)
         self._prompt_of: dict[frozenset[str], Prompt] = {}
         self._waiting: dict[frozenset[str], None] = {}  # judged by nobody; in the order in which they come
@@ -66,6 +68,8 @@ class Choice:
             for left, right in itertools.combinations(prompt.answers, 2):
                 if left.text.strip() == right.text.strip():
                     continue  # nothing to choose between
+                if self.between_models and left.model == right.model:
+                    continue
                 pair = frozenset((left.id, right.id))
                 self._prompt_of[pair] = prompt
                 new.append(pair)
@@ -73,6 +77,11 @@ class Choice:
         if self.scores:
             new.sort(key=self._certainty)
         self._waiting.update(dict.fromkeys(new))
+
+    def use_scores(self, scores: Mapping[str, float]) -> None:
+        """Go on with other scores."""
+        self.scores = scores
+        self._recount()
 
     def refresh(self) -> None:
         """Take in what was written and judged meanwhile, here and elsewhere."""
@@ -98,19 +107,22 @@ class Choice:
         return self._sided(pair) if pair else None
 
     def next_set(self, taken: Iterable[frozenset[str]] = ()) -> Prompt | None:
-        """The next prompt of whose answers nobody has put two in order, for a full ranking."""
+        """The next prompt for a full ranking: one of which nobody has judged a pair, or now and then another's."""
         busy = set(taken)
-        touched = {self._prompt_of[pair].id for pair in self._judged_by}
-        return next(
-            (
-                prompt
-                for prompt in self.candidates.prompts.values()
-                if len(prompt.answers) > 1
-                and prompt.id not in touched | self._flagged
-                and frozenset(answer.id for answer in prompt.answers) not in busy
-            ),
-            None,
-        )
+        raters: dict[str, set[str]] = {}
+        for pair, judged_by in self._judged_by.items():
+            raters.setdefault(self._prompt_of[pair].id, set()).update(judged_by)
+        open_to_us = [
+            prompt
+            for prompt in self.candidates.prompts.values()
+            if len(prompt.answers) > 1
+            and prompt.id not in self._flagged
+            and self.rater not in raters.get(prompt.id, ())
+            and frozenset(answer.id for answer in prompt.answers) not in busy
+        ]
+        fresh = next((prompt for prompt in open_to_us if prompt.id not in raters), None)
+        others = next((prompt for prompt in open_to_us if prompt.id in raters), None) if self.overlap else None
+        return others or fresh if self._random.random() < self.overlap else fresh or others
 
     @property
     def left(self) -> int:
@@ -170,7 +182,7 @@ class Choice:
             self._flagged.add(judgement.prompt)
             return
         pairs = [judgement.pair] if judgement.kind in ("pair", "skip") else []
-        if judgement.kind == "ranking":
+        if judgement.order:
             pairs = [frozenset(two) for two in itertools.combinations(itertools.chain(*judgement.order), 2)]
         for pair in pairs:
             if pair in self._prompt_of:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from workbench import durable
+from workbench.errors import WorkbenchError
 
 Verdict = Literal["left", "right", "tie", "both_bad"]
 Kind = Literal["pair", "ranking", "edit", "skip", "flag", "retract"]
@@ -25,7 +26,7 @@ class Judgement:
     pair     `left` and `right` as they were shown, `verdict`, `strength` (2: much better, 1: better, 0: neither)
     ranking  `order`: groups of answers, best first; answers of a group are equal
     edit     `left`: the answer that was improved, `text`: what it became
-    skip     `left`, `right`: not to be shown to this rater again
+    skip     `left`, `right`, or all of `order`: not to be shown to this rater again
     flag     the prompt is no good; none of its pairs is shown again to anyone
     retract  `of`: the judgement that was taken back
     """
@@ -67,11 +68,13 @@ class Judgement:
         return {"left": self.right, "right": self.left}.get(self.verdict or "")
 
 
+_FIELDS = frozenset(item.name for item in fields(Judgement))
+
+
 def parse(line: bytes) -> Judgement:
     """Raises `ValueError` if the line is no judgement; fields of a newer version are dropped."""
-    known = {item.name for item in fields(Judgement)}
     try:
-        plain = {key: value for key, value in json.loads(line).items() if key in known}
+        plain = {key: value for key, value in json.loads(line).items() if key in _FIELDS}
         plain["order"] = tuple(tuple(group) for group in plain.get("order", ()))
         plain["tags"] = tuple(plain.get("tags", ()))
         return Judgement(**plain)
@@ -90,7 +93,10 @@ class Book:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what was appended, by this session or others."""
+        """Take in what was appended, by this session or others.
+
+        Raises `WorkbenchError` if a line is no judgement.
+        """
         try:
             with open(self.path, "rb") as file:
                 file.seek(self._read_bytes)
@@ -100,8 +106,12 @@ class Book:
         for line in lines:
             if not line.endswith(b"\n"):
                 break
+            try:
+                judgement = parse(line)
+            except ValueError as error:
+                what = f"{self.path} is damaged in line {len(self.history) + 1}: {error}."
+                raise WorkbenchError(what, "Restore it from a copy, or remove that line.") from None
             self._read_bytes += len(line)
-            judgement = parse(line)
             self.history.append(judgement)
             if judgement.kind == "retract":
                 self.judgements.pop(judgement.of, None)
