@@ -109,6 +109,28 @@ def test_lists_and_verify(road: Path) -> None:
     assert workbench("runs", "log", "base", cwd=road).returncode == 0
 
 
+def test_an_exports_check_is_shown(road: Path) -> None:
+    shown = workbench("models", "base-q8", cwd=road).stdout
+    check = json.loads((road / "exports" / "base-q8" / "check.json").read_text())["check"]
+    assert f"the same on {check['strings']} awkward strings" in shown
+    assert f"{check['top1_agreement']:.1%} of them" in shown
+    assert answer("artifacts", "base-q8", cwd=road)["report"]["check"] == check
+
+
+def test_the_same_under_another_name_is_said_to_be_skipped(road: Path) -> None:
+    done = workbench("import", "../texts", "--name", "novels", "--json", cwd=road)
+    assert "Nothing was computed: corpus/novels is corpus/books under another name." in done.stderr
+    assert json.loads(done.stdout)["skipped"] is True
+    assert answer("runs", "show", "novels", cwd=road)["skipped"] is True
+
+
+def test_finished_runs_show_all_of_it(road: Path) -> None:
+    rows = workbench("runs", cwd=road).stdout.splitlines()[1:]
+    progress = {row.split()[0].split("-")[0]: row.split()[3] for row in rows if "model/" not in row}
+    assert set(progress.values()) == {"100%"}
+    assert {"import", "tokenizer", "shards", "export"} <= set(progress)
+
+
 def test_repair_changes_nothing_that_is_shown(road: Path) -> None:
     before = [answer(*words, cwd=road) for words in (["runs"], ["artifacts"], ["lineage", "base-q8"])]
     (road / "catalog.sqlite").write_bytes(b"junk" * 5000)
@@ -140,9 +162,22 @@ def test_detach_answers_at_once_and_stop_and_resume_work(road: Path) -> None:
     assert time.monotonic() - begun < 30  # and not the hour that the run would take
     until(lambda: any(item["id"] == run and item["loss"] for item in answer("runs", cwd=road)))
     assert answer("runs", "stop", run, cwd=road)["state"] == "stopped"
-    at = answer("runs", "show", run, cwd=road)["step"]
-    workbench("runs", "resume", run, "--detach", cwd=road)
-    until(lambda: answer("runs", "show", run, cwd=road)["step"] > at)
+    before = answer("runs", "show", run, cwd=road)
+    resumed = subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", "runs", "resume", run],
+        cwd=road, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until(lambda: answer("runs", "show", run, cwd=road)["step"] > before["step"])
+    going = answer("runs", "show", run, cwd=road)
+    assert going["seconds_left"] > 0
+    assert going["attempts"] == 2
+    assert going["seconds"] > before["seconds"] > 0  # of both attempts
+    resumed.send_signal(signal.SIGINT)
+    _, said = resumed.communicate(timeout=60)
+    assert f"resumed at step {before['step']}" in said  # and nothing that the first attempt had said
+    assert "step 1/" not in said
+    resumed = workbench("runs", "resume", run, "--detach", cwd=road)
+    until(lambda: answer("runs", "show", run, cwd=road)["attempts"] == 3)
     assert answer("runs", "stop", run, cwd=road)["state"] == "stopped"
 
 
@@ -156,7 +191,10 @@ def test_interrupting_a_verb_stops_its_run_with_a_checkpoint(road: Path) -> None
     verb.send_signal(signal.SIGINT)
     _, said = verb.communicate(timeout=60)
     assert verb.returncode == 130
-    assert "workbench runs resume" in said
+    run = answer("runs", "show", "interrupted", cwd=road)["id"]
+    assert said.strip().endswith(f"Go on: workbench runs resume {run}")
+    assert said.count("resume") == 1
+    assert "Interrupted" not in said
     shown = answer("runs", "show", "interrupted", cwd=road)
     assert shown["state"] == "stopped"
     assert shown["checkpoints"]

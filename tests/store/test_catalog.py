@@ -86,6 +86,22 @@ def test_repair_shows_the_same_project_as_before(project: Project, catalog: Cata
     assert after == before
 
 
+def test_repairing_a_sound_catalog_leaves_no_copy(project: Project, catalog: Catalog) -> None:
+    seal(project, catalog, "corpus", "books")
+    catalog.close()
+    done = repair(project)
+    assert (done.artifacts, done.kept) == (1, None)
+    assert not list(project.root.glob("catalog.damaged-*"))
+
+
+def test_a_run_counts_the_time_of_all_attempts() -> None:
+    first = runs.RunState(state="stopped", started=100.0, ended=130.0, attempts=1)
+    assert runs.seconds(first) == 30
+    again = runs.replace(first, state="running", started=500.0, ended=None, seconds_before=30.0)
+    assert runs.seconds(again, now=510.0) == 40
+    assert runs.seconds(runs.replace(again, started=None)) == 30  # waiting for its turn
+
+
 def test_a_catalog_that_was_emptied_is_filled_again(project: Project, catalog: Catalog) -> None:
     """As a full disk leaves it."""
     seal(project, catalog, "corpus", "books")
