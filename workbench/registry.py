@@ -11,6 +11,7 @@ from workbench.errors import WorkbenchError
 
 BUILT_IN = {
     "corpus": "workbench.corpus.engine:CorpusEngine",
+    "preferences": "workbench.preferences.engine:PreferencesEngine",
     "pytorch": "engines.pytorch:PyTorchEngine",
     "llamacpp": "engines.llamacpp:LlamaCppEngine",
 }

@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "shards": ("stages", "Turn a corpus into token ids on disk (pretrain does it for you)."),
     "pretrain": ("stages", "Train a model from scratch."),
     "import-chat": ("stages", "Read instruction data into conversations: jsonl, json, csv, parquet, hf:ORG/NAME."),
+    "import-preferences": ("stages", "Read preferences between answers, or marks on single ones."),
     "export": ("stages", "Write a model as GGUF, quantised and checked."),
     "chat": ("chat", "Talk with a model."),
     "run": ("stages", "Run a recipe or a pipeline from a YAML file."),

@@ -36,9 +36,13 @@ EXAMPLES = {
         "workbench import-chat rows.jsonl --name chats",
         "workbench import-chat 'data/*.parquet' --format sharegpt --name chats",
     ],
+    "import-preferences": [
+        "workbench import-preferences pairs.jsonl --name pairs",
+        "workbench import-preferences hf:Anthropic/hh-rlhf --name hh",
+    ],
     "export": ["workbench export base --quantization q8_0 --name base-q8"],
 }
-POSITIONAL = {"import": "sources", "import-chat": "sources", "export": "model"}
+POSITIONAL = {"import": "sources", "import-chat": "sources", "import-preferences": "sources", "export": "model"}
 
 
 def stage_command(stage: str, kind: type[Recipe]) -> click.Command:

@@ -45,6 +45,9 @@ class ImportPreferencesRecipe(Recipe):
         "auto", description="How the rows are written; auto looks at the first."
     )
 
+    def engine_name(self) -> str:
+        return "preferences"
+
 
 class CollectRecipe(Recipe):
     """Turn the judgements on candidates into preferences; made by what trains on them."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, nearest, validate
-from workbench.recipes.chats import ImportChatRecipe
+from workbench.recipes.chats import ImportChatRecipe, ImportPreferencesRecipe
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.fields import nested
@@ -20,6 +20,7 @@ STAGES: dict[str, type[Recipe]] = {
     "shards": ShardsRecipe,
     "pretrain": PretrainRecipe,
     "import-chat": ImportChatRecipe,
+    "import-preferences": ImportPreferencesRecipe,
     "export": ExportRecipe,
 }
 

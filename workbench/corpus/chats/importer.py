@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ def import_chat(
                 intake.read(file, recipe.format, progress)
             except UnusableFile as problem:
                 rejects.add(file.name, problem.reason, problem.what)
-                warn(f"{problem.what} It was left out.")
                 if len(found.files) == 1 and not conversations.rows:
                     raise WorkbenchError(problem.what, problem.remedy) from None
+                warn(f"{problem.what} It was left out.")
         if not conversations.rows:
             raise rejects.nothing_left("conversation", "Each row needs a question and an answer; --format says how.")
     progress.end()
@@ -66,7 +66,11 @@ class _Intake:
         rows: Iterator[Row | BadRow] = read_rows(file, progress.advance)
         if form == "auto":
             first = list(itertools.islice(rows, LOOKED_AT))
-            form = _detected(file, first)
+            values = [row.value for row in first if isinstance(row, Row)]
+            detected = detect(values)
+            if detected is None and values:
+                raise unknown_format(file, values, "prompt and completion, or messages")
+            form = detected or "chatml"
             rows = itertools.chain(first, rows)
         for row in rows:
             if isinstance(row, BadRow):
@@ -105,15 +109,12 @@ class _Intake:
         return report
 
 
-def _detected(file: RowFile, first: list[Row | BadRow]) -> str:
-    rows = [row.value for row in first if isinstance(row, Row)]
-    form = detect(rows)
-    if form is None and rows:
-        keys = next((", ".join(map(repr, list(row)[:8])) for row in rows if isinstance(row, dict)), "")
-        there = f"the first has {keys}" if keys else "they are not objects"
-        raise UnusableFile(
-            "unknown format",
-            f"The rows of {file.name} are in no format that is known: {there}.",
-            "Say which with --format, or rename the keys to prompt and completion, or messages.",
-        )
-    return form or "chatml"
+def unknown_format(file: RowFile, rows: Sequence[Any], known: str) -> UnusableFile:
+    """The error for a file whose rows are written in no known way; `known` are keys that would do."""
+    keys = next((", ".join(map(repr, list(row)[:8])) for row in rows if isinstance(row, dict)), "")
+    there = f"the first has {keys}" if keys else "they are not objects"
+    return UnusableFile(
+        "unknown format",
+        f"The rows of {file.name} are in no format that is known: {there}.",
+        f"Say which with --format, or rename the keys to {known}.",
+    )

@@ -68,7 +68,13 @@ def find_rows(sources: Sequence[str]) -> RowSources:
     found = RowSources()
     for source in sources:
         if source == PYTHON_DOCS:
-            raise WorkbenchError(f"{source} holds text, not rows.", READABLE)
+            library = expand([source]).files
+            found.files += [
+                RowFile(name=f"{PYTHON_DOCS}/{file.name}", kind="docstrings", path=file.path, size=file.size)
+                for file in library
+                if file.name != "pydoc_data/topics.py"
+            ]
+            continue
         if source.startswith(HUB):
             found.files.append(RowFile(name=source, kind="hub"))
         elif (folder := Path(source).expanduser()).is_dir() and _is_saved(folder):
@@ -90,7 +96,7 @@ def read_rows(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | B
     """
     reader = {
         "jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "txt": _txt, "arrow": _arrow,
-        "hub": _hub,
+        "hub": _hub, "docstrings": _docstrings,
     }[file.kind]  # fmt: skip
     try:
         yield from reader(file, advance)
@@ -297,6 +303,19 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise WorkbenchError(f"{path} cannot be read: {error}.", "Save the data set anew.") from None
     return value if isinstance(value, dict) else {}
+
+
+def _docstrings(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow]:
+    from workbench.corpus.chats.docstrings import questions
+    from workbench.corpus.python_docs import module_name
+
+    advance(file.size)
+    name = module_name(file.name.removeprefix(f"{PYTHON_DOCS}/"))
+    try:
+        for number, value in enumerate(questions(file.path.read_bytes(), name), 1):
+            yield Row(f"{PYTHON_DOCS}/{name}:{number}", value)
+    except (SyntaxError, ValueError) as error:
+        yield BadRow(f"{PYTHON_DOCS}/{name}", "not Python", str(error))
 
 
 def _hub(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow]:
