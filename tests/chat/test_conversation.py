@@ -175,6 +175,10 @@ def test_what_commands_do(tmp_path: Path) -> None:
     assert run("/set temperature=0.5").text == "temperature is 0.5"
     assert "temperature is 0.5: a number from 0" in run("/set temperature").text
     assert "temperature 0.5\n" in run("/set").text
+    assert run("/set").text.endswith("seed none, another draw each time\nstop none")
+    assert run('/set stop ["one", "two"]').text == 'stop is "one", "two"'
+    assert run("/set stop none").text == "stop is none"
+    assert run("/set seed none").text == "seed is none, another draw each time"
     assert run("/retry").next == "answer"
     assert conversation.awaits_answer
     assert run("/undo") == Outcome("Took back: a", "undone", "a")

@@ -37,6 +37,16 @@ def everything(stream: TokenStream) -> np.ndarray:
     return stream.read(0, stream.tokens)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "remedy"),
+    [(4, "Import more text: 1,280 tokens would do."), (1000, "Import more text, or raise --validation-fraction.")],
+)
+def test_too_little_text_says_what_helps(tmp_path: Path, tokens: int, remedy: str) -> None:
+    with pytest.raises(WorkbenchError, match="too few to measure") as caught:
+        split(shards(tmp_path / "shards", [tokens]), method="auto", fraction=0.05, seed=0)
+    assert caught.value.remedy == remedy
+
+
 def test_documents_are_held_out_whole_and_by_the_seed(tmp_path: Path) -> None:
     lengths = np.random.default_rng(0).integers(5, 60, 400).tolist()
     corpus = shards(tmp_path / "s", lengths)

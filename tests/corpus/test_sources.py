@@ -129,6 +129,53 @@ def test_the_border_between_two_files_counts(tmp_path):
     assert fingerprint([str(tmp_path / "one")]) != fingerprint([str(tmp_path / "two")])
 
 
+@pytest.fixture
+def project(tmp_path):
+    """A project with texts of the user's own, and what it made itself."""
+    root = tmp_path / "my-llm"
+    for path, text in {
+        "workbench.yaml": "format: 1",
+        "notes.txt": "mine",
+        "texts/deep/own.md": "mine",
+        "models/base/artifact.json": "{}",
+        "models/base/held_out.txt": "made",
+        "runs/pretrain-1/run.json": "{}",
+        "runs/pretrain-1/log.txt": "made",
+        "runs/pretrain-1/checkpoints/step-1/merges.txt": "made",
+        "corpora/import-2.partial/left.txt": "made",
+        "judgements/0123/judgements.jsonl": "{}",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("source", [".", "..", "**/*.*"])
+def test_what_a_project_made_is_no_source(project, monkeypatch, source):
+    monkeypatch.chdir(project)
+    found = expand([source])
+    assert sorted(file.path.name for file in found.files) == ["notes.txt", "own.md"]
+    assert [os.path.realpath(root) for root in found.projects] == [str(project)]
+
+
+def test_a_file_that_a_project_made_can_be_named(project):
+    assert [file.name for file in expand([str(project / "models/base/held_out.txt")]).files] == ["held_out.txt"]
+
+
+def test_a_project_without_texts_says_so(project):
+    (project / "notes.txt").unlink()
+    shutil.rmtree(project / "texts")
+    with pytest.raises(WorkbenchError, match="no file that can be read besides what the project made"):
+        expand([str(project)])
+
+
+def test_a_folder_that_only_looks_like_an_artifact_is_read(texts):
+    (texts / "deep" / "er" / "artifact.json").write_text("{}")
+    found = expand([str(texts)])
+    assert "deep/er/c.txt" in {file.name for file in found.files}
+    assert found.projects == []
+
+
 def test_python_docs_have_files_and_no_tests():
     found = expand(["python-docs"])
     listed = {file.name for file in found.files}

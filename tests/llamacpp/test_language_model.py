@@ -271,6 +271,11 @@ class TestRefusals:
         with pytest.raises(WorkbenchError, match="is not a GGUF file: it begins with b'PK"):
             LlamaCppEngine().load(tmp_path)
 
+    def test_an_empty_gguf(self, tmp_path: Path) -> None:
+        (tmp_path / "model.gguf").touch()
+        with pytest.raises(WorkbenchError, match=r"model\.gguf is empty"):
+            LlamaCppEngine().load(tmp_path)
+
     @pytest.mark.parametrize("share", [0.05, 0.5, 0.999])
     def test_a_truncated_gguf(self, tiny_file: Path, tmp_path: Path, share: float) -> None:
         whole = (tiny_file / "model.gguf").read_bytes()

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from engines.pytorch import checkpoint
+from engines.pytorch.measure import refuse_what_cannot_fit
 from engines.pytorch.pretrain import pretrain
 from tests.pytorch.conftest import VOCAB_SIZE, Listener, Workspace
 from workbench.contract import Job, Metrics, Started, Warned
 from workbench.corpus.shards import ShardWriter
 from workbench.errors import WorkbenchError
+from workbench.recipes.load import recipe_from
+from workbench.recipes.pretrain import PretrainRecipe
 
 
 @pytest.fixture
@@ -118,3 +122,21 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(workspace: Workspace) -
     pretrain(workspace.job(), Listener())
     with pytest.raises(WorkbenchError, match="belongs to another recipe"):
         pretrain(workspace.job(optimizer__learning_rate=1e-5), Listener())
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ({"size": "large"}, "Choose a smaller --size, or lower --max-length."),
+        ({"size": "nano", "hidden_size": 65_536}, "Lower --hidden-size, set above what --size nano has, or --max-l"),
+    ],
+)
+def test_what_cannot_fit_says_what_to_lower(
+    given: dict[str, object], remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.pytorch.device.free_memory_bytes", lambda _: 1 << 30)
+    recipe = recipe_from({"stage": "pretrain", "corpus": "c", "tokenizer": "t", "model": given}).resolved()
+    assert isinstance(recipe, PretrainRecipe)
+    with pytest.raises(WorkbenchError, match="GiB of memory") as caught:
+        refuse_what_cannot_fit(recipe, 512, torch.device("cpu"), 1)
+    assert caught.value.remedy.startswith(remedy)

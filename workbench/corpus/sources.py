@@ -141,11 +141,14 @@ def _candidates(given: str, found: Expansion) -> Iterator[tuple[str, Path]]:
         fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
         root = Path(*parts[:fixed])
         for match in sorted(glob.glob(str(path), recursive=True)):
-            if os.path.isdir(match):
+            place = Path(match)
+            if any(found.is_own(folder) for folder in (place, *place.parents) if folder != root):
+                continue
+            if place.is_dir():
                 if parts[-1] != "**":  # which matches the files in it by itself
-                    yield from _walk(Path(match), root, found)
-            elif not any(found.is_own(parent) for parent in Path(match).parents if parent != root):
-                yield Path(match).relative_to(root).as_posix(), Path(match)
+                    yield from _walk(place, root, found)
+            else:
+                yield place.relative_to(root).as_posix(), place
     else:
         raise WorkbenchError(f"There is no file or folder {given!r}.", _suggestion(path))
 
