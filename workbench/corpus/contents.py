@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import HUB
+from workbench.recipes.base import HUB, PYTHON_DOCS
 
 BLOCK_BYTES = 1 << 20
 
@@ -25,6 +26,9 @@ def fingerprint_of_paths(sources: Sequence[str]) -> str:
     for source in sources:
         if source.startswith(HUB):
             digest.update(source.encode())
+            continue
+        if source == PYTHON_DOCS:
+            digest.update(repr(sys.version_info[:3]).encode())
             continue
         for name, path in _files(source):
             digest.update(f"{len(name)}:{name}:".encode(errors="surrogateescape"))
