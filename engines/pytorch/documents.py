@@ -65,7 +65,7 @@ def install(model: PreTrainedModel, *, neftune_alpha: float = 0.0) -> bool:
     packs = _agrees(model)
     if not packs:
         model.set_attn_implementation(before)
-    body = functools.partial(_hidden_states, model, packs=packs, neftune_alpha=neftune_alpha)
+    body = functools.partial(hidden_states, model, packs=packs, neftune_alpha=neftune_alpha)
     kind = _reward_forward if hasattr(model, "score") else _language_forward
     forward: Callable[..., Any] = kind(model, body)
     # `generate` and PEFT look at the signature.
@@ -126,7 +126,7 @@ def _reward_forward(model: PreTrainedModel, body: Callable[..., Any]) -> Callabl
     return forward
 
 
-def _hidden_states(
+def hidden_states(
     model: Any,
     ids_BL: torch.Tensor,
     mask_BL: torch.Tensor,
@@ -244,7 +244,7 @@ def _agrees(model: PreTrainedModel) -> bool:
     was_training = model.training
     model.eval()
     try:
-        together = _hidden_states(model, ids_BL, mask_BL, mask_BL.bool(), packs=True)
+        together = hidden_states(model, ids_BL, mask_BL, mask_BL.bool(), packs=True)
         alone = []
         for row, length in enumerate((9, 6)):
             ids_1L = ids_BL[row : row + 1, :length]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from importlib import metadata
@@ -12,7 +13,12 @@ from typing import Any
 from workbench.contract import Capabilities, Job, LanguageModel, Reporter
 from workbench.errors import WorkbenchError
 
-STAGES = ("pretrain",)
+STAGES = {
+    "pretrain": "pretrain:pretrain",
+    "sft": "post_training:supervise",
+    "continue": "post_training:supervise",
+}
+"""Stage -> the module and function that run it."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
 INSTALL = "pip install 'torch>=2.9,<2.14' 'transformers>=5.10,<6'"
 
@@ -34,7 +40,11 @@ class PyTorchEngine:
                 available=False, versions=versions, reason=f"torch cannot be imported: {error}", install=INSTALL
             )
         return Capabilities(
-            available=True, stages=STAGES, devices=device.names(), dtypes=("float32", "bfloat16"), versions=versions
+            available=True,
+            stages=tuple(STAGES),
+            devices=device.names(),
+            dtypes=("float32", "bfloat16"),
+            versions=versions,
         )
 
     def command(self, job: Job, job_file: Path) -> list[str]:
@@ -51,9 +61,8 @@ class PyTorchEngine:
                 f"The pytorch engine cannot run the stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}."
             )
         quieten()
-        from engines.pytorch.pretrain import pretrain
-
-        pretrain(job, reporter)
+        module, _, function = STAGES[job.stage].partition(":")
+        getattr(importlib.import_module(f"engines.pytorch.{module}"), function)(job, reporter)
 
     def load(self, model: Path, **options: Any) -> LanguageModel:
         """`options`: `device` ("cpu", "cuda:1", ...) and `dtype` ("float32", "bfloat16"); both chosen if not given.

@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,10 @@ def linear_layers(model: nn.Module) -> list[str]:
         if isinstance(module, nn.Linear) or type(module).__name__ in ("Conv1D", "Linear4bit")
     }
     return sorted(names - outputs)
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    return {library: metadata.version(library) for library in libraries if find_spec(library) is not None}
 
 
 def require(library: str, what: str) -> None:

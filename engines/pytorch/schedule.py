@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from workbench.recipes.pretrain import ScheduleSection
+from workbench.recipes.tuning import TuningScheduleSection
 
 
 def learning_rate(step: int, *, peak: float, schedule: ScheduleSection) -> float:
@@ -25,3 +26,14 @@ def learning_rate(step: int, *, peak: float, schedule: ScheduleSection) -> float
         share = min(1.0, (total - step) / (decay + 1))
     lowest = schedule.min_learning_rate_ratio
     return peak * (lowest + (1 - lowest) * share)
+
+
+def tuning_learning_rate(step: int, *, total: int, peak: float, schedule: TuningScheduleSection) -> float:
+    """The rate of optimizer step `step` of `total`, counted from 0: a linear warm-up, then down to 0, or constant."""
+    warmup = round(total * schedule.warmup_ratio)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if schedule.lr_scheduler_type == "constant":
+        return peak
+    left = (total - step) / max(1, total - warmup)  # 1 down to one step's share
+    return peak * (left if schedule.lr_scheduler_type == "linear" else (1 - math.cos(math.pi * left)) / 2)

@@ -1,0 +1,187 @@
+"""The stages that train a model further, from a job to an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from engines.pytorch import device as devices
+from engines.pytorch import folders
+from engines.pytorch.checkpoint import Checkpoints
+from engines.pytorch.distributed import Processes, joined
+from engines.pytorch.engine import library_versions
+from engines.pytorch.footprint import estimated, refuse_what_cannot_fit
+from engines.pytorch.method import Method
+from engines.pytorch.metrics import StepMetrics
+from engines.pytorch.optimizer import adamw
+from engines.pytorch.policy import Policy, open_policy
+from engines.pytorch.pretrain import where_to_begin
+from engines.pytorch.trl_trainer import seed_everything
+from engines.pytorch.tuning import Tuning, finish, use_device
+from workbench.contract import Job, Reporter, Started, Warned
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import validate
+from workbench.recipes.sft import ContinueRecipe, SftRecipe
+from workbench.recipes.tuning import TuningRecipe
+
+DERIVED_LENGTH = 1024  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A method that is ready, and what the loop has to know of its data."""
+
+    method: Method
+    epoch_steps: int  # optimizer steps of a pass over the data
+    micro_tokens: int  # of a forward pass, at most
+    held_out_text: str = ""
+    copies: int = 0  # further whole models in memory, such as a reference
+
+
+class Workplace:
+    """What every method is made from."""
+
+    def __init__(self, job: Job, recipe: TuningRecipe, reporter: Reporter, processes: Processes):
+        self.job, self.recipe, self.reporter, self.processes = job, recipe, reporter, processes
+        self.device = use_device(processes)
+        self.dtype = devices.choose_dtype(recipe.precision.dtype, self.device)
+
+    def policy(self, *, reward: bool = False) -> Policy:
+        """The base, made ready for training.
+
+        Raises `WorkbenchError` if --max-length is beyond its context.
+        """
+        policy = open_policy(
+            self.job.inputs["base"],
+            self.recipe.adapter,
+            seed=self.recipe.seed,
+            device=self.device,
+            dtype=self.dtype,
+            reward=reward,
+            gradient_checkpointing=self.recipe.precision.gradient_checkpointing,
+        )
+        length = self.recipe.max_length
+        if length is not None and length > policy.context_length:
+            raise WorkbenchError(
+                f"max_length is {length:,} tokens, and the context of {self.recipe.base} is {policy.context_length:,}.",
+                f"Set --max-length to {policy.context_length} at most.",
+            )
+        return policy
+
+    def max_length(self, policy: Policy) -> int:
+        return self.recipe.max_length or min(DERIVED_LENGTH, policy.context_length)
+
+    def warn_of_padding(self, packs: bool) -> None:
+        if not packs:
+            self.reporter.emit(
+                Warned(
+                    message="This architecture does not let attention stop inside a sequence: it is trained without "
+                    "packing, and with padding."
+                )
+            )
+
+    def optimizer(self, policy: Policy) -> torch.optim.Optimizer:
+        return adamw(policy.model, self.recipe.optimizer)
+
+
+def train(
+    job: Job,
+    reporter: Reporter,
+    recipe: TuningRecipe,
+    make: Callable[[Workplace], Made],
+) -> None:
+    """Train by the method that `make` gives, to the artifact in `job.output`."""
+    folders.require("trl", "Post-training")
+    folders.require("peft", "Post-training")
+    with joined() as processes:
+        place = Workplace(job, recipe, reporter, processes)
+        section = recipe.checkpoints
+        checkpoints = Checkpoints(
+            job.directory / "checkpoints", keep_last=section.keep_last, keep_best=section.keep_best
+        )
+        resumed, progress = where_to_begin(checkpoints, recipe.identity(), reporter, processes)
+        made = make(place)
+        method = made.method
+        total = recipe.schedule.max_steps or max(1, round(made.epoch_steps * recipe.schedule.num_train_epochs))
+        versions = library_versions() | folders.versions("trl", "peft", "accelerate")
+        reporter.emit(
+            Started(step=progress.step, total_steps=total, device=devices.name(place.device), versions=versions)
+        )
+        refuse_what_cannot_fit(
+            method.policy,
+            recipe,
+            micro_tokens=made.micro_tokens,
+            copies=made.copies,
+            processes_here=processes.local_size,
+        )
+        seconds = method.measured_seconds()
+        reporter.emit(
+            estimated(
+                method.policy,
+                recipe,
+                tokens=total * method.step_tokens,
+                micro_tokens=made.micro_tokens,
+                copies=made.copies,
+                seconds=seconds * (total - progress.step),
+            )
+        )
+        seed_everything(recipe.seed, processes.rank)
+        tuning = Tuning(
+            recipe=recipe,
+            method=method,
+            total_steps=total,
+            processes=processes,
+            reporter=reporter,
+            metrics=StepMetrics(
+                reporter, processes, place.device, tokens=progress.tokens, earlier_seconds=progress.seconds
+            ),
+            checkpoints=checkpoints,
+            progress=progress,
+            held_out=made.held_out_text,
+        )
+        if resumed:
+            tuning.resume(resumed)
+        method.replicate()
+        finish(tuning, job)
+
+
+def supervise(job: Job, reporter: Reporter) -> None:
+    """The stages `sft` and `continue`."""
+    kind = SftRecipe if job.stage == "sft" else ContinueRecipe
+    recipe: SftRecipe | ContinueRecipe = validate(kind, job.recipe).resolved()
+
+    def make(place: Workplace) -> Made:
+        from engines.pytorch.sft import SupervisedMethod, supervised_trainer, warn_of_cuts
+        from engines.pytorch.sft_rows import conversation_rows, document_rows
+
+        policy = place.policy()
+        length, wanted = place.max_length(policy), not isinstance(recipe, SftRecipe) or recipe.conversations.packing
+        trainer, packs = supervised_trainer(policy, recipe, job.directory)
+        place.warn_of_padding(packs)
+        if isinstance(recipe, SftRecipe):
+            rows = conversation_rows(recipe, job.inputs, policy.tokenizer, max_length=length, packing=wanted and packs)
+        else:
+            base, corpus = job.inputs["base"], job.inputs["corpus"]
+            rows = document_rows(recipe, corpus, base, max_length=length, packing=wanted and packs)
+        warn_of_cuts(rows.train, length, reporter)
+        method = SupervisedMethod(
+            policy,
+            recipe,
+            optimizer=place.optimizer(policy),
+            processes=place.processes,
+            rows=rows.train,
+            held_out=rows.held_out,
+            trainer=trainer,
+            report={
+                "rows": rows.train.rows,
+                "held_out_rows": rows.held_out.rows,
+                "trained_share": rows.train.trained_share,
+                "max_length": length,
+            },
+        )
+        micro = (recipe.batch.per_device_batch_size or 1) * length
+        return Made(method, rows.train.steps_per_epoch, micro, rows.text)
+
+    train(job, reporter, recipe, make)

@@ -1,0 +1,119 @@
+"""TRL's trainers as what they are best at: losses with their metrics. The loop around them is ours.
+
+transformers' own loop writes checkpoints that a kill can break, counts tokens anew after a resume and hears no
+request, so a trainer is made here for its `compute_loss` alone, with the forward of `documents` in its model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engines.pytorch import documents, folders
+from engines.pytorch.policy import Policy, pad_id
+from workbench.recipes.tuning import TuningRecipe
+
+FIGURES = {
+    "rewards/margins": "reward_margin",
+    "rewards/accuracies": "reward_accuracy",
+    "rewards/chosen": "reward_chosen",
+    "rewards/rejected": "reward_rejected",
+    "logps/chosen": "log_prob_chosen",
+    "logps/rejected": "log_prob_rejected",
+    "margin": "reward_margin",
+    "accuracy": "reward_accuracy",
+    "mean_reward": "reward_mean",
+    "min_reward": "reward_min",
+    "max_reward": "reward_max",
+    "mean_token_accuracy": "token_accuracy",
+    "entropy": "entropy",
+    "kl": "kl",
+}
+"""What TRL calls it -> what we do. Others are left out."""
+
+
+def new_trainer(
+    kind: type, config: type, policy: Policy, recipe: TuningRecipe, folder: Path, *, neftune: float = 0.0,
+    reference: Any = None, **settings: Any,
+) -> tuple[Any, bool]:  # fmt: skip
+    """(a trainer of TRL's class `kind` on the policy, whether it computes without padding).
+
+    `folder` is one that exists. `reference` is a whole frozen model; an adapter's reference is its base.
+    """
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    for name in ("trl", "transformers", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+    class Losses(kind):  # type: ignore[misc, valid-type]
+        """The class without its own preparation of data: ours is pretokenised."""
+
+        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            return dataset
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(policy.base / "tokenizer.json"))
+    pad = policy.tokenizer.token_text(pad_id(policy.tokenizer))
+    tokenizer.pad_token = pad
+    tokenizer.eos_token = (
+        pad if policy.tokenizer.eos_id is None else policy.tokenizer.token_text(policy.tokenizer.eos_id)
+    )
+    arguments = config(
+        output_dir=str(folder),
+        report_to="none",
+        disable_tqdm=True,
+        bf16=False,  # autocast is set around the loss
+        gradient_checkpointing=False,  # is set in the policy
+        use_cpu=policy.device.type == "cpu",
+        seed=recipe.seed,
+        max_length=None,
+        per_device_train_batch_size=recipe.batch.per_device_batch_size,
+        save_strategy="no",
+        logging_strategy="no",
+        **settings,
+    )
+    if reference is not None:
+        settings = {"ref_model": reference}
+    else:
+        settings = {}
+    trainer = Losses(
+        model=policy.model,
+        args=arguments,
+        train_dataset=Dataset.from_dict({"input_ids": [[0]], "labels": [[0]], "label": [True]}),
+        processing_class=tokenizer,
+        **settings,
+    )
+    if policy.adapted and "ref" in policy.model.peft_config:  # a copy of the adapter; the base itself will do
+        policy.model.delete_adapter("ref")
+    for parameter in policy.trained():  # TRL takes adapters on four-bit weights down to bfloat16
+        parameter.data = parameter.data.float()
+    packs = documents.install(policy.plain, neftune_alpha=neftune)
+    if reference is not None:
+        documents.install(reference)
+    return trainer, packs
+
+
+def frozen_reference(policy: Policy) -> Any:
+    """A whole copy of the base for full fine-tuning; None for an adapter, whose base it is."""
+    if policy.adapted:
+        return None
+    return folders.open_causal_lm(policy.base).to(policy.device).requires_grad_(False)
+
+
+def take_figures(trainer: Any, mode: str = "train") -> dict[str, float]:
+    """The means of what TRL measured since the last call, by our names."""
+    measured: Mapping[str, list[float]] = trainer._metrics[mode]
+    found = {
+        FIGURES[name]: sum(values) / len(values) for name, values in measured.items() if name in FIGURES and values
+    }
+    measured.clear()  # type: ignore[attr-defined]
+    return found
+
+
+def seed_everything(seed: int, rank: int) -> None:
+    """Dropout differs by rank; everything that must not has generators of its own."""
+    torch.manual_seed(seed * 1000 + rank)
