@@ -126,31 +126,52 @@ class ChatTokenizer:
         rendering = self._template.render(messages, tools, add_generation_prompt=True)
         return self._ids([rendering])[0][0]
 
-    def completion(
+    def answered(
         self, prompt: Messages, completion: Messages, tools: Sequence[Any] | None = None, source: str = ""
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of a prompt and of the answer to it, both int32; the answer ends in the turn's end token.
+    ) -> Encoded:
+        """A prompt and an answer to it, all of which is trained on: of a pair, of a mark.
 
-        Both come from one encoding of the whole, cut before the first token that holds a character of the
-        answer: so two answers to one prompt have the same prompt ids, unless the template lets the prompt's
-        last characters run into the answer and the tokenizer joins them.
+        One encoding of the whole, divided before the first token that holds a character of the answer: so two
+        answers to one prompt have the same prompt ids, unless the template lets the prompt's last characters run
+        into the answer and the tokenizer joins them. It ends in the turn's end token.
         Raises `WorkbenchError` as `conversation`, and if nothing can end the answer.
         """
         with _naming(source):
             before = self._template.render(prompt, tools, add_generation_prompt=True).text
-            whole = self._template.render([*prompt, *completion], tools)
+            row = Conversation([*prompt, *completion], tools)
+            whole = self._template.render(row.messages, tools)
             if not whole.text.startswith(before):
                 raise self._not_a_prefix(len(prompt))
             if not self.end_ids:
-                raise WorkbenchError(
-                    f"The tokenizer in {self.folder.name} has no token that ends an answer.",
-                    "Name one as eos_token in tokenizer_config.json.",
-                )
-        ids_L, offsets_L2 = self._ids([whole])[0]
-        start = int(np.argmax(offsets_L2[:, 1] > len(before))) if (offsets_L2[:, 1] > len(before)).any() else len(ids_L)
-        ends = np.flatnonzero(np.isin(ids_L[start:], self.end_ids))
-        answer = ids_L[start : start + int(ends[-1]) + 1] if len(ends) else np.append(ids_L[start:], self.end_ids[0])
-        return ids_L[:start], answer.astype(np.int32)
+                raise self.no_end()
+        [(ids_L, offsets_L2)] = self._ids([whole])
+        is_end_L = np.isin(ids_L, self.end_ids)
+        answer_L = offsets_L2[:, 1] > len(before)
+        if (ends := np.flatnonzero(is_end_L & answer_L)).size:
+            # What the template writes behind the turn, such as a line end, is never asked of the model.
+            last = int(ends[-1]) + 1
+            ids_L, offsets_L2, answer_L = ids_L[:last], offsets_L2[:last], answer_L[:last]
+        else:
+            ids_L = np.append(ids_L, np.int32(self.end_ids[0]))
+            offsets_L2 = np.vstack([offsets_L2, np.full((1, 2), len(whole.text), np.int32)])
+            answer_L = np.append(answer_L, True)
+        roles_L = _roles(self._message_starts(row, whole.text), offsets_L2)
+        return Encoded(ids_L, answer_L, roles_L, offsets_L2, whole.text)
+
+    def completion(
+        self, prompt: Messages, completion: Messages, tools: Sequence[Any] | None = None, source: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of a prompt and of the answer to it, both int32, divided as in `answered`."""
+        whole = self.answered(prompt, completion, tools, source)
+        start = len(whole.ids_L) - int(whole.trained_L.sum())
+        return whole.ids_L[:start], whole.ids_L[start:]
+
+    def no_end(self) -> WorkbenchError:
+        """The error where no token can end an answer."""
+        return WorkbenchError(
+            f"The tokenizer in {self.folder.name} has no token that ends an answer: no EOS.",
+            "Name one as eos_token in tokenizer_config.json.",
+        )
 
     def token_text(self, number: int) -> str:
         """The token as it stands in the vocabulary."""
@@ -225,9 +246,7 @@ class ChatTokenizer:
                 ends = np.flatnonzero(is_end_L[first:])
                 trained_L[first : first + int(ends[0]) + 1 if len(ends) else len(ids_L)] = True
             trained_L[:1] = False
-            # By its last character: a token may begin with the line end of the turn before.
-            role_L = np.searchsorted(np.array(item.starts), np.maximum(ends_L - 1, 0), side="right") - 1
-            found.append(Encoded(ids_L, trained_L, role_L.astype(np.int16), offsets_L2, item.whole.text))
+            found.append(Encoded(ids_L, trained_L, _roles(item.starts, offsets_L2), offsets_L2, item.whole.text))
         return found
 
     def _ids(self, renderings: Sequence[Rendering]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -295,12 +314,8 @@ class ChatTokenizer:
         template = OUR_TEMPLATE.read_text(encoding="utf-8")
         if TURN_END in self.special and TURN_BEGIN in self.special:
             return template
-        eos = named.get("eos_token")
-        if eos is None or eos not in self.special:
-            raise WorkbenchError(
-                f"The tokenizer in {self.folder.name} has no token that ends an answer: neither {TURN_END} nor an EOS.",
-                "Name one as eos_token in tokenizer_config.json.",
-            )
+        if named.get("eos_token") not in self.special:
+            return template  # nothing of this tokenizer can end an answer: `end_ids` is empty
         return template.replace(f"'{TURN_END}'", "eos_token")
 
 
@@ -331,6 +346,12 @@ def _without(rendering: Rendering) -> str:
     for start, stop in rendering.plain:
         text = f"{text[:start]}{'.' * (stop - start)}{text[stop:]}"
     return text
+
+
+def _roles(starts: Sequence[int], offsets_L2: np.ndarray) -> np.ndarray:
+    """The message of each token, int16 [L], by its last character: it may begin with the line end before it."""
+    last_L = np.maximum(offsets_L2[:, 1] - 1, 0)
+    return (np.searchsorted(np.asarray(starts), last_L, side="right") - 1).astype(np.int16)
 
 
 def _common(one: str, other: str) -> int:
