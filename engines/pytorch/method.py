@@ -43,7 +43,6 @@ class Method(Protocol):
 
     policy: Policy
     optimizer: torch.optim.Optimizer
-    trained: nn.Module  # its parameters' names are those of the optimizer's state in a checkpoint
     trained_module: nn.Module  # names the optimizer's parameters in checkpoints
     step_tokens: int  # of a typical step
     held_out_tokens: int  # that an evaluation without a limit takes
@@ -93,7 +92,6 @@ class GradientMethod(ABC):
 
     def __init__(self, policy: Policy, optimizer: torch.optim.Optimizer, recipe: TuningRecipe, processes: Processes):
         self.policy, self.optimizer, self.recipe, self.processes = policy, optimizer, recipe, processes
-        self.trained: nn.Module = policy.model
         self.trained_module: nn.Module = policy.model
         self.network: nn.Module = policy.model  # or what wraps it for several processes
 

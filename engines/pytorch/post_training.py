@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -38,6 +38,7 @@ class Made:
     micro_tokens: int  # of a forward pass, at most
     held_out_text: str = ""
     copies: int = 0  # further whole models in memory, such as a reference
+    flops_factor: float = 1.0  # operations a token, over those of one pass forward and backward
 
 
 class Workplace:
@@ -117,16 +118,15 @@ def train(
             processes_here=processes.local_size,
         )
         seconds = method.measured_seconds()
-        reporter.emit(
-            estimated(
-                method.policy,
-                recipe,
-                tokens=total * method.step_tokens,
-                micro_tokens=made.micro_tokens,
-                copies=made.copies,
-                seconds=seconds * (total - progress.step),
-            )
+        expected = estimated(
+            method.policy,
+            recipe,
+            tokens=total * method.step_tokens,
+            micro_tokens=made.micro_tokens,
+            copies=made.copies,
+            seconds=seconds * (total - progress.step),
         )
+        reporter.emit(replace(expected, flops=expected.flops * made.flops_factor))
         seed_everything(recipe.seed, processes.rank)
         tuning = Tuning(
             recipe=recipe,

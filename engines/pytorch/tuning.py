@@ -111,7 +111,7 @@ class Tuning:
     def resume(self, folder: Path) -> None:
         """Everything as the checkpoint in `folder` has it."""
         self.method.restore(folder)
-        restore(folder, self.method.trained, self.method.optimizer, self.processes.rank)
+        restore(folder, self.method.trained_module, self.method.optimizer, self.processes.rank)
         self.method.set_state(self.progress.more.get("method", {}))
 
     def _step(self) -> None:
@@ -184,7 +184,11 @@ class Tuning:
             progress.seconds = self.metrics.seconds
             progress.more["method"] = self.method.state()
             path = self.checkpoints.save(
-                self.method.write_checkpoint, self.method.trained, self.method.optimizer, progress, self.processes
+                self.method.write_checkpoint,
+                self.method.trained_module,
+                self.method.optimizer,
+                progress,
+                self.processes,
             )
             self._saved_step = progress.step
             measured = progress.eval_loss if progress.eval_step == progress.step else None

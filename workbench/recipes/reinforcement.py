@@ -45,6 +45,9 @@ class ReinforcementRecipe(TuningRecipe):
         description="Prompts to answer: a file (jsonl, txt) or conversations of the project.",
         json_schema_extra=PATH_OR_NAME,
     )
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=0.9, description="Share of the prompts held out; at most 64 of them are answered to evaluate."
+    )
     schedule: StepsSection = Field(default_factory=StepsSection)
     generation: GenerationSection = Field(default_factory=GenerationSection)
 
@@ -125,12 +128,20 @@ class PpoRecipe(ReinforcementRecipe):
 
     def resolved(self) -> Self:
         result = super().resolved()
-        size = result.batch.batch_size or 1
+        size = (result.batch.batch_size or 1) // self.launch.processes
         update: dict[str, Any] = {}
         if size % self.ppo.num_mini_batches:
+            each = " of each process" if self.launch.processes > 1 else ""
             raise WorkbenchError(
-                f"batch_size {size} is not a multiple of num_mini_batches {self.ppo.num_mini_batches}.",
-                f"Set num_mini_batches to {max(n for n in range(1, self.ppo.num_mini_batches) if size % n == 0)}.",
+                f"The {size} answers{each} cannot be parted into {self.ppo.num_mini_batches} mini-batches.",
+                f"Set num_mini_batches to {max(n for n in range(1, self.ppo.num_mini_batches) if size % n == 0)}, or "
+                "raise batch_size.",
+            )
+        if self.adapter.lora_dropout:
+            raise WorkbenchError(
+                f"lora_dropout is {self.adapter.lora_dropout}, and PPO trains without dropout: it compares the "
+                "probabilities of one answer at two times.",
+                "Leave lora_dropout out.",
             )
         if self.ppo.value_learning_rate is None:
             update["ppo"] = self.ppo.model_copy(update={"value_learning_rate": result.optimizer.learning_rate})

@@ -1,0 +1,135 @@
+"""Many answers at once: left-padded prompts of similar length, one key-value cache, finished answers left out.
+
+A row's draws are given as uniform numbers, one for each token that it may write. So an answer does not depend on
+which answers are written beside it, on how many processes there are, or on what was drawn before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+# Of keys and values for the answers that are written at once.
+CACHE_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How answers are written: until one of `end_ids`, which is part of the answer, or `max_tokens`."""
+
+    end_ids: tuple[int, ...]
+    max_tokens: int
+    temperature: float
+    pad_id: int
+
+
+def write_answers(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    uniform_RT: torch.Tensor,
+    drawing: Drawing,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[np.ndarray] | None:
+    """The ids of an answer to each of R prompts, int64 [its length]; None once `cancelled` says so.
+
+    `model` is transformers', perhaps with an adapter, without dropout. `uniform_RT` are float64 in [0, 1).
+    """
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    answers: list[np.ndarray] = [np.empty(0, np.int64)] * len(prompts)
+    while order:
+        rows = _rows_at_once(model, prompts, order, drawing.max_tokens)
+        chosen, order = order[:rows], order[rows:]
+        written = _write_batch(model, [prompts[row] for row in chosen], uniform_RT[chosen], drawing, cancelled)
+        if written is None:
+            return None
+        for row, answer in zip(chosen, written, strict=True):
+            answers[row] = answer
+    return answers
+
+
+@torch.no_grad()
+def _write_batch(
+    model: Any,
+    prompts: Sequence[np.ndarray],
+    uniform_BT: torch.Tensor,
+    drawing: Drawing,
+    cancelled: Callable[[], bool],
+) -> list[np.ndarray] | None:
+    device = next(model.parameters()).device
+    count, width = len(prompts), max(len(prompt) for prompt in prompts)
+    ids_BP = torch.full((count, width), drawing.pad_id)
+    for row, prompt in enumerate(prompts):
+        ids_BP[row, width - len(prompt) :] = torch.from_numpy(np.asarray(prompt, np.int64))
+    lengths_B = torch.tensor([len(prompt) for prompt in prompts])
+    # Columns of the prompts, then one for each token.
+    seen_BL = torch.arange(width + drawing.max_tokens) >= width - lengths_B[:, None]
+    seen_BL, uniform_BT = seen_BL.to(device), uniform_BT.to(device)
+    ends_E = torch.tensor(drawing.end_ids, device=device)
+    cache = DynamicCache(config=model.config)
+    written_BT = torch.full((count, drawing.max_tokens), drawing.pad_id, device=device)
+    lengths_written_B = torch.full((count,), drawing.max_tokens, device=device)
+    rows_A = torch.arange(count, device=device)  # those in the cache
+    writing_A = torch.ones(count, dtype=torch.bool, device=device)
+    fed_AL = ids_BP.to(device)
+    positions_AL = (seen_BL[:, :width].long().cumsum(1) - 1).clamp_min(0)
+    for place in range(drawing.max_tokens):
+        if cancelled():
+            return None
+        logits_AV = model(
+            input_ids=fed_AL,
+            attention_mask=seen_BL[rows_A, : width + place],
+            position_ids=positions_AL,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        drawn_A = draw(logits_AV.float() / drawing.temperature, uniform_BT[rows_A, place])
+        written_BT[rows_A, place] = drawn_A
+        ended_A = writing_A & torch.isin(drawn_A, ends_E)
+        lengths_written_B[rows_A[ended_A]] = place + 1
+        writing_A = writing_A & ~ended_A
+        left = int(writing_A.sum())
+        if not left:
+            break
+        if left <= len(rows_A) // 2:  # moving the cache costs about as much as one token
+            kept = writing_A.nonzero().squeeze(1)
+            cache.batch_select_indices(kept)
+            rows_A, writing_A, drawn_A, positions_AL = rows_A[kept], writing_A[kept], drawn_A[kept], positions_AL[kept]
+        fed_AL, positions_AL = drawn_A[:, None], positions_AL[:, -1:] + 1
+    lengths = lengths_written_B.tolist()
+    return [row[:length] for row, length in zip(written_BT.cpu().numpy(), lengths, strict=True)]
+
+
+def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
+    """The id whose share of the summed probabilities holds each uniform number (inverse transform sampling)."""
+    cumulative_BV = logits_BV.softmax(-1).cumsum(-1, dtype=torch.float64)
+    total_B1 = cumulative_BV[:, -1:]
+    # Below the sum of all, so that rounding never chooses beyond the last id that has a probability.
+    places_B1 = torch.minimum(uniform_B[:, None] * total_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
+    return torch.searchsorted(cumulative_BV, places_B1, right=True).squeeze(1).clamp_max(logits_BV.shape[1] - 1)
+
+
+def uniform_numbers(rows: int, tokens: int, *key: int) -> torch.Tensor:
+    """Float64 [rows, tokens] in [0, 1), a function of `key`."""
+    return torch.from_numpy(np.random.default_rng(key).random((rows, tokens)))
+
+
+def _rows_at_once(model: Any, prompts: Sequence[np.ndarray], order: Sequence[int], max_tokens: int) -> int:
+    """How many of the prompts, from the shortest in `order`, have room in the cache."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    parameter = next(model.parameters())
+    token_bytes = 2 * config.num_hidden_layers * heads * width * 4
+    rows = 1
+    while rows < len(order):
+        longest = len(prompts[order[rows]]) + max_tokens
+        if (rows + 1) * longest * token_bytes > CACHE_BYTES[parameter.device.type]:
+            break
+        rows += 1
+    return rows
