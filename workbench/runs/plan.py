@@ -151,7 +151,7 @@ def _step(
         inputs[role] = {"kind": step.kind, "identity": step.identity, "name": step.name}
         after.append(place)
     for role, name, kinds in recipe.references():
-        if role in inputs:
+        if role in inputs or (role == "corpus" and "shards" in inputs):  # the shards are the corpus, in tokens
             continue
         places = [i for i, step in enumerate(earlier) if step.kind in kinds and step.name == name]
         if places:
