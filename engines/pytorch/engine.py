@@ -15,8 +15,13 @@ from workbench.errors import WorkbenchError
 
 STAGES = {
     "pretrain": "pretrain:pretrain",
-    "sft": "post_training:supervise",
-    "continue": "post_training:supervise",
+    "sft": "sft:supervise",
+    "continue": "sft:supervise",
+    "reward": "preference_stage:prefer",
+    "dpo": "preference_stage:prefer",
+    "orpo": "preference_stage:prefer",
+    "kto": "preference_stage:prefer",
+    "ppo": "ppo.stage:ppo",
 }
 """Stage -> the module and function that run it."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")

@@ -40,9 +40,26 @@ EXAMPLES = {
         "workbench import-preferences pairs.jsonl --name pairs",
         "workbench import-preferences hf:Anthropic/hh-rlhf --name hh",
     ],
+    "ppo": [
+        "workbench ppo --base smol-sft --reward judge --prompts prompts.jsonl --name smol-ppo",
+        "workbench ppo --base smol-sft --reward judge --prompts questions --lora-rank 16 --target-kl 6 --max-steps 200",
+    ],
+    "candidates": [
+        "workbench candidates --model smol-sft --prompts prompts.jsonl --per-prompt 4 --name mine",
+        "workbench candidates --model smol-sft --model smol --temperature 0.2 --temperature 1 --prompt 'Who are you?'",
+        "workbench candidates --model base --corpus books --max-prompts 100 --name mine",
+    ],
+    "collect": ["workbench collect --candidates mine --judgements 200"],
+    "judge": [
+        "workbench judge mine --rule letter-share --letter e --name pairs",
+        "workbench judge mine --rule model --model smol-sft --name pairs",
+    ],
     "export": ["workbench export base --quantization q8_0 --name base-q8"],
 }
-POSITIONAL = {"import": "sources", "import-chat": "sources", "import-preferences": "sources", "export": "model"}
+POSITIONAL = {
+    "import": "sources", "import-chat": "sources", "import-preferences": "sources", "judge": "candidates",
+    "export": "model",
+}  # fmt: skip
 
 
 def stage_command(stage: str, kind: type[Recipe]) -> click.Command:
@@ -85,7 +102,8 @@ def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool) 
         else:
             click.echo(last)
         return
-    states = follow(project, catalog, waiting, stop_on_interrupt=True) if waiting else []
+    new = [run for step, run in zip(steps, started, strict=True) if run and step.action == "new"]
+    states = follow(project, catalog, waiting, stop_on_interrupt=True, new=new) if waiting else []
     if as_json:
         results = [_result(project, catalog, step, run) for step, run in zip(steps, started, strict=True)]
         answer(results[-1] if len(recipes) == 1 else results)

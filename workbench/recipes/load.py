@@ -8,11 +8,18 @@ from typing import Any
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, nearest, validate
-from workbench.recipes.chats import ImportChatRecipe, ImportPreferencesRecipe
+from workbench.recipes.chats import (
+    CandidatesRecipe,
+    CollectRecipe,
+    ImportChatRecipe,
+    ImportPreferencesRecipe,
+    JudgeRecipe,
+)
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.fields import nested
 from workbench.recipes.pretrain import PretrainRecipe
+from workbench.recipes.reinforcement import PpoRecipe
 
 STAGES: dict[str, type[Recipe]] = {
     "import": ImportRecipe,
@@ -21,6 +28,10 @@ STAGES: dict[str, type[Recipe]] = {
     "pretrain": PretrainRecipe,
     "import-chat": ImportChatRecipe,
     "import-preferences": ImportPreferencesRecipe,
+    "candidates": CandidatesRecipe,
+    "collect": CollectRecipe,
+    "judge": JudgeRecipe,
+    "ppo": PpoRecipe,
     "export": ExportRecipe,
 }
 
