@@ -173,7 +173,7 @@ def test_a_ranking_of_k_answers_is_all_their_pairs(tmp_path: Path) -> None:
     arena.rank([["0-3"], ["0-1", "0-2"], ["0-0"]])
     made = list(preferences(arena.candidates, arena.book))
     assert len(made) == 5  # 4 · 3 / 2, one of which is a tie
-    assert all(len(item.chosen) > len(item.rejected) for item in made)
+    assert all(len(item.chosen[0]["content"]) > len(item.rejected[0]["content"]) for item in made)
     following = arena.next_set()
     assert following is not None
     assert following.id != prompt.id
@@ -192,10 +192,10 @@ def test_what_training_reads(files: tuple[Path, Path]) -> None:
     arena.judge("tie")
     arena.edit(third.prompt, third.left, "a better answer")
     found = list(preferences(arena.candidates, arena.book))
-    assert [(item.chosen, item.margin) for item in found] == [
+    assert [(item.chosen[0]["content"], item.margin) for item in found] == [
         (first.prompt.answer(first.left).text, 1.0), ("a better answer", None),
     ]  # fmt: skip
-    assert found[0].trl()["chosen"] == [{"role": "assistant", "content": first.prompt.answer(first.left).text}]
+    assert found[0].tags == ("wrong",)
     labels = [item.label for item in marks(arena.candidates, arena.book)]
     assert sorted(labels) == [False, False, False, True]
     [row] = conversations(arena.candidates, arena.book)

@@ -1,10 +1,14 @@
-"""The engine of the stages that make preferences. It needs no accelerator of its own."""
+"""The engine of the stages that make preferences: answers to rank, judgements, imports.
+
+Models that answer or judge are opened through their own engines.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,12 @@ from workbench import durable
 from workbench.contract import Capabilities, Finished, Job, LanguageModel, Reporter, Started, Stopped, Warned
 from workbench.errors import WorkbenchError
 
-STAGES = ("import-preferences",)
+STAGES = ("import-preferences", "candidates", "collect", "judge")
 LIBRARIES = ("orjson", "pyarrow", "xxhash")
 
 
 class PreferencesEngine:
-    """Runs what makes preferences. A stopped stage begins anew when it is resumed."""
+    """Runs what makes preferences. Resumed, `candidates` goes on where it was; the others begin anew."""
 
     name = "preferences"
 
@@ -39,6 +43,8 @@ class PreferencesEngine:
         try:
             report = _run_stage(job, reporter)
         except Interrupted:
+            report = None
+        if report is None:
             durable.fresh_directory(job.output)
             reporter.emit(Stopped())
             return
@@ -48,7 +54,8 @@ class PreferencesEngine:
         raise WorkbenchError("This engine runs no models.", "Open the model with pytorch or llamacpp.")
 
 
-def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any]:
+def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any] | None:
+    """The report; None if it was stopped."""
     from workbench.corpus.progress import ProgressReport
     from workbench.recipes.base import validate
 
@@ -62,7 +69,40 @@ def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any]:
 
             recipe = validate(ImportPreferencesRecipe, job.recipe)
             return import_preferences(recipe, job.output, ProgressReport(reporter), warn)
+        case "candidates":
+            from workbench.preferences.writer import write_candidates
+            from workbench.recipes.chats import CandidatesRecipe
+
+            return write_candidates(validate(CandidatesRecipe, job.recipe), job, reporter)
+        case "collect":
+            from workbench.recipes.chats import CollectRecipe
+
+            return _collect(validate(CollectRecipe, job.recipe).judgements, job)
+        case "judge":
+            from workbench.preferences.judge import judge
+            from workbench.recipes.chats import JudgeRecipe
+
+            recipe = validate(JudgeRecipe, job.recipe)
+            model = job.inputs.get("model")
+            return judge(recipe, job.inputs["candidates"], model, job.output, ProgressReport(reporter))
     raise WorkbenchError(f"This engine has no stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}.")
+
+
+def _collect(lines: int, job: Job) -> dict[str, Any]:
+    """The first `lines` judgements on the candidates as preferences, with a copy of those lines beside them."""
+    from workbench.preferences.candidates import FILE, Candidates
+    from workbench.preferences.collect import collect
+    from workbench.preferences.judgements import Book
+    from workbench.store import judgements
+    from workbench.store.artifacts import read_manifest
+    from workbench.store.project import open_project
+
+    folder = job.inputs["candidates"]
+    written = judgements.file_of(open_project(folder.parent.parent), read_manifest(folder).identity)
+    copied = job.output / written.name
+    with open(written, "rb") as whole, open(copied, "wb") as part:
+        part.writelines(islice(whole, lines))
+    return collect(Candidates(folder / FILE), Book(copied), job.output) | {"judgements": lines}
 
 
 def _versions() -> dict[str, str]:

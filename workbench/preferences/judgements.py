@@ -139,6 +139,10 @@ class Book:
             self.append(Judgement(kind="retract", rater=rater, session=session, prompt=last.prompt, of=last.id))
         return last
 
+    def keep(self, rater: str) -> None:
+        """Leave out what others judged."""
+        self.judgements = {name: item for name, item in self.judgements.items() if item.rater == rater}
+
     def of(self, rater: str) -> Iterator[Judgement]:
         return (item for item in self.judgements.values() if item.rater == rater)
 

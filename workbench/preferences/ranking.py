@@ -6,21 +6,21 @@ import getpass
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
-    """`overlap` and `repeat` are shares; see `choice.Choice`."""
-
-    rater: str = field(default_factory=lambda: login())
-    whole_sets: bool = False  # all answers to a prompt in their order, instead of pairs
-    overlap: float = 0.1
-    repeat: float = 0.05
-    reward: str | None = None  # the reward model that chooses pairs
-    between_models: bool = False  # to compare models: no pairs of one model's answers
-
-
 def login() -> str:
     """The name of who is logged in; "me" where the system knows none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
         return "me"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """`overlap` and `repeat` are shares; see `choice.Choice`."""
+
+    rater: str = field(default_factory=login)
+    whole_sets: bool = False  # all answers to a prompt in their order, instead of pairs
+    overlap: float = 0.1
+    repeat: float = 0.05
+    reward: str | None = None  # the reward model that chooses pairs
+    between_models: bool = False  # to compare models: no pairs of one model's answers

@@ -1,0 +1,73 @@
+"""`workbench rank`: the Arena, for one set of candidates."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from workbench.cli.output import common, complete_artifact, open_current
+from workbench.errors import WorkbenchError
+from workbench.preferences.ranking import Ranking, login
+from workbench.preferences.sets import candidate_set
+
+SHARE = click.FloatRange(0, 1)
+
+
+@click.command(
+    "rank",
+    epilog="\b\nExamples:\n  workbench rank mine\n  workbench rank mine --whole-sets\n"
+    "  workbench rank mine --rater ada --overlap 0.3\n  workbench rank mine --reward judge",
+)
+@click.argument("candidates", metavar="NAME", shell_complete=complete_artifact("candidates"))
+@click.option("--rater", metavar="NAME", help="Who judges. [default: the login name]")
+@click.option("--whole-sets", is_flag=True, help="Put all answers to a prompt in order, instead of two at a time.")
+@click.option(
+    "--overlap", type=SHARE, default=Ranking.overlap, show_default=True, metavar="SHARE",
+    help="Pairs that others have judged: gives the agreement between raters.",
+)  # fmt: skip
+@click.option(
+    "--repeat", type=SHARE, default=Ranking.repeat, show_default=True, metavar="SHARE",
+    help="Own pairs that come again, unannounced: gives the agreement with oneself.",
+)  # fmt: skip
+@click.option(
+    "--reward", metavar="REWARD", help="Show those pairs first of which this reward model is least sure.",
+    shell_complete=complete_artifact("reward"),
+)  # fmt: skip
+@click.option("--eval", "between_models", is_flag=True, help="Compare models: only pairs of answers by different ones.")
+@common
+def rank(
+    as_json: bool, candidates: str, rater: str | None, whole_sets: bool, overlap: float, repeat: float,
+    reward: str | None, between_models: bool,
+) -> None:  # fmt: skip
+    """Rank answers in the terminal: which of two is better, and by how much?
+
+    NAME is a set of candidates; it may still be growing. Each judgement is on disk before the next pair shows.
+    """
+    del as_json  # a conversation with a person has no answer
+    project, catalog = open_current()
+    item = candidate_set(project, catalog, candidates)
+    project.require_writable()
+    ranking = Ranking(
+        rater=rater or login(), whole_sets=whole_sets, overlap=overlap, repeat=repeat, reward=reward,
+        between_models=between_models,
+    )  # fmt: skip
+    from workbench.tui import terminal
+
+    if not terminal.full_screen():
+        raise WorkbenchError(
+            "Ranking needs a terminal that can do more than print lines.",
+            f"Open one and type: workbench rank {candidates}. Or judge by a rule: workbench judge {candidates}",
+        )
+    from workbench.tui.app import WorkbenchApp, run
+    from workbench.tui.screens.arena import judging
+
+    def begin(app: WorkbenchApp) -> None:
+        app.go("arena")
+        app.call_after_refresh(app.push_screen, judging(item, ranking))
+
+    run(project, debug="--debug" in sys.argv or bool(os.environ.get("WORKBENCH_DEBUG")), begin=begin)
+
+
+COMMANDS = {"rank": rank}

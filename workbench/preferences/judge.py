@@ -1,0 +1,182 @@
+"""Judging by a stated rule, or with a model: what stands in for a person where nobody ranks."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workbench import registry
+from workbench.contract import LanguageModel, Message
+from workbench.corpus.chats.pairs import Mark, Pair, PreferenceWriter
+from workbench.corpus.progress import ProgressReport
+from workbench.errors import WorkbenchError
+from workbench.preferences.candidates import FILE, Answer, Candidates, Prompt
+from workbench.preferences.collect import answer, messages, source
+from workbench.recipes.chats import JudgeRecipe
+
+
+def judge(
+    recipe: JudgeRecipe, candidates: Path, model: Path | None, output: Path, progress: ProgressReport
+) -> dict[str, Any]:
+    """Judge all pairs of the candidates in a folder into preferences in the folder `output`; the report.
+
+    Raises `WorkbenchError` if not one pair has a better answer.
+    """
+    prompts = list(Candidates(candidates / FILE).prompts.values())
+    progress.begin("judging", total=len(prompts), unit="prompts")
+    if recipe.rule == "model":
+        assert model is not None
+        kind = "export" if (model / "model.gguf").is_file() else "model"
+        opened = registry.engine(registry.CHATS_WITH[kind]).load(model)
+        verdicts: Verdicts = ModelVerdicts(opened, recipe.question)
+    else:
+        verdicts = RuleVerdicts(rule(recipe))
+    rater = recipe.model if recipe.rule == "model" else f"rule {recipe.rule}"
+    seen: set[str] = set()
+    try:
+        with PreferenceWriter(output) as writer:
+            for prompt in prompts:
+                _judge_prompt(prompt, verdicts, writer, rater or "", seen)
+                progress.advance(1)
+    finally:
+        verdicts.close()
+    progress.end()
+    if not writer.pairs:
+        raise WorkbenchError(
+            f"By the rule {recipe.rule} no answer is better than another.",
+            "Choose another rule, or have other answers written.",
+        )
+    return {"pairs": writer.pairs, "marks": writer.marks, "prompts": len(seen), **verdicts.report()}
+
+
+def _judge_prompt(prompt: Prompt, verdicts: Verdicts, writer: PreferenceWriter, rater: str, seen: set[str]) -> None:
+    """Its pairs; and the answers that always won marked good, those that always lost marked bad."""
+    now = time.time()
+    won: dict[str, list[bool]] = {}
+    for first, second in itertools.combinations(prompt.answers, 2):
+        if first.text.strip() == second.text.strip():
+            continue
+        better = verdicts.better(prompt, first, second)
+        if better is None:
+            continue
+        chosen, rejected = (first, second) if better else (second, first)
+        won.setdefault(chosen.id, []).append(True)
+        won.setdefault(rejected.id, []).append(False)
+        writer.add(
+            Pair(
+                prompt=messages(prompt),
+                chosen=[answer(chosen.text)],
+                rejected=[answer(rejected.text)],
+                rater=rater,
+                time=now,
+                source=source(prompt),
+            )
+        )
+        seen.add(prompt.id)
+    for item in prompt.answers:
+        outcomes = set(won.get(item.id, ()))
+        if len(outcomes) == 1:
+            mark = Mark(
+                prompt=messages(prompt), completion=[answer(item.text)], label=outcomes.pop(), rater=rater, time=now,
+                source=source(prompt),
+            )  # fmt: skip
+            writer.add(mark)
+
+
+class Verdicts:
+    """Says of two answers which is better, and counts."""
+
+    def __init__(self) -> None:
+        self.ties = 0
+
+    def better(self, prompt: Prompt, first: Answer, second: Answer) -> bool | None:
+        """True: the first, False: the second, None: neither."""
+        raise NotImplementedError
+
+    def report(self) -> dict[str, Any]:
+        return {"ties": self.ties}
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class RuleVerdicts(Verdicts):
+    """The answer with the higher value is better."""
+
+    def __init__(self, value: Callable[[str], float]):
+        super().__init__()
+        self.value = value
+
+    def better(self, prompt: Prompt, first: Answer, second: Answer) -> bool | None:
+        a, b = self.value(first.text), self.value(second.text)
+        self.ties += a == b
+        return None if a == b else a > b
+
+
+class ModelVerdicts(Verdicts):
+    """What a model holds likelier, "A" or "B", asked in both orders: a verdict that turns with the order is none."""
+
+    def __init__(self, model: LanguageModel, question: str):
+        super().__init__()
+        self.model, self.question = model, question
+        self.first_shown_won: list[bool] = []
+
+    def better(self, prompt: Prompt, first: Answer, second: Answer) -> bool | None:
+        there = self._prefers_first(prompt, first.text, second.text)
+        back = self._prefers_first(prompt, second.text, first.text)
+        self.first_shown_won += [there > 0, back > 0]
+        if (there > 0) == (back > 0):
+            self.ties += 1
+            return None
+        return there > 0
+
+    def _prefers_first(self, prompt: Prompt, first: str, second: str) -> float:
+        """Log odds of "A" against "B"."""
+        asked: list[Message] = [{"role": "user", "content": instruction(self.question, prompt, first, second)}]
+        context = self.model.render(asked)
+        space = "" if self.model.chat_template else " "
+        a, b = self.model.score([(context, f"{space}A"), (context, f"{space}B")])
+        return a.log_likelihood - b.log_likelihood
+
+    def report(self) -> dict[str, Any]:
+        asked = len(self.first_shown_won)
+        return {
+            "same_in_both_orders": round(1 - 2 * self.ties / asked, 4) if asked else None,
+            "first_shown_won": round(sum(self.first_shown_won) / asked, 4) if asked else None,
+            **super().report(),
+        }
+
+    def close(self) -> None:
+        self.model.close()
+
+
+def instruction(question: str, prompt: Prompt, first: str, second: str) -> str:
+    """What a judging model is asked."""
+    talk = "\n".join(f"{message['role']}: {message['content']}" for message in prompt.messages)
+    return (
+        f"{question}\n\n[Conversation]\n{talk}\n\n[Answer A]\n{first}\n\n[Answer B]\n{second}\n\n"
+        "Say A or B and nothing else.\nThe better answer is:"
+    )
+
+
+def rule(recipe: JudgeRecipe) -> Callable[[str], float]:
+    """What the better answer has more of."""
+    match recipe.rule:
+        case "longest":
+            return len
+        case "shortest":
+            return lambda text: -len(text)
+        case "regex":
+            pattern = re.compile(recipe.pattern)
+            return lambda text: float(pattern.search(text) is not None)
+    letter = recipe.letter.lower()
+
+    def share(text: str) -> float:
+        letters = [character for character in text.lower() if character.isalpha()]
+        return letters.count(letter) / len(letters) if letters else 0.0
+
+    return share
