@@ -68,7 +68,7 @@ class ArenaScreen(WorkbenchScreen):
     def show(self, changes: Changes) -> None:
         live = self.app.live
         if live is not None and live.loaded:
-            self.run_worker(self._read, group="sets", exclusive=True, exit_on_error=True)
+            self.run_worker(self._read, group="sets", exclusive=True, exit_on_error=True)  # type: ignore[arg-type]
 
     async def _read(self) -> None:
         live = self.app.live

@@ -80,7 +80,7 @@ class StandingDialog(Dialog[None]):
     DEFAULT_CSS = """
     StandingDialog .dialog { width: 104; }
     StandingDialog VerticalScroll { height: auto; max-height: 100%; }
-    StandingDialog Words { margin-top: 1; }
+    StandingDialog Words.-last { margin-top: 1; }
     """
 
     def __init__(self, name: str, arena: Arena):
