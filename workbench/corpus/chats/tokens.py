@@ -7,8 +7,7 @@ that the template writes; text inside a message never becomes one.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
 
+from workbench.corpus.chats.model_folder import TEMPLATE_FILE, load_tokenizer, own_template, read_config, token_text
 from workbench.corpus.chats.template import ChatTemplate, Messages, Rendering
 from workbench.errors import WorkbenchError
 
 TrainOn = Literal["assistant", "completion", "all"]
-TEMPLATE_FILE = "chat_template.jinja"
 OUR_TEMPLATE = Path(__file__).parent.with_name(TEMPLATE_FILE)
 TURN_BEGIN, TURN_END = "<|im_start|>", "<|im_end|>"
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
@@ -38,6 +38,16 @@ class Encoded:
     role_L: np.ndarray  # int16: the index of the message that the token belongs to
     offsets_L2: np.ndarray  # int32: where each begins and ends in `text`, in characters
     text: str
+    cut: bool = False  # whether there was more
+
+    def cut_to(self, length: int) -> Encoded:
+        """The first `length` tokens."""
+        if len(self.ids_L) <= length:
+            return self
+        kept = slice(length)
+        return Encoded(
+            self.ids_L[kept], self.trained_L[kept], self.role_L[kept], self.offsets_L2[kept], self.text, True
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,16 @@ class Conversation:
     """Messages, the tools that the assistant may call, and where it came from (for errors)."""
 
     messages: Messages
+    tools: Sequence[Any] | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt with answers to it, each as messages."""
+
+    prompt: Messages
+    completions: Sequence[Messages]
     tools: Sequence[Any] | None = None
     source: str = ""
 
@@ -59,20 +79,21 @@ class ChatTokenizer:
     def __init__(self, folder: Path):
         """Raises `WorkbenchError` if there is no tokenizer, or its files cannot be read."""
         self.folder = folder
-        self._tokenizer = _load(folder / "tokenizer.json")
-        config = _config(folder)
+        self._tokenizer = load_tokenizer(folder / "tokenizer.json")
+        config = read_config(folder)
         self.special: dict[str, int] = {
             added.content: number
             for number, added in self._tokenizer.get_added_tokens_decoder().items()
             if added.special
         }
-        named = {role: text for role in NAMED if (text := _content(config.get(role))) is not None}
+        named = {role: text for role in NAMED if (text := token_text(config.get(role))) is not None}
         ids = {role: self._tokenizer.token_to_id(text) for role, text in named.items()}
         self.bos_id: int | None = ids.get("bos_token")
         self.eos_id: int | None = ids.get("eos_token")
         self.pad_id: int | None = ids.get("pad_token")
+        self._says_add_bos = config.get("add_bos_token")
         self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
-        own = _own_template(folder, config)
+        own = own_template(folder, config)
         self.has_own_template = own is not None
         self.template: str = own if own is not None else self._chatml(named)
         name = f"of {folder.name}" if self.has_own_template else "ChatML"
@@ -136,27 +157,19 @@ class ChatTokenizer:
         into the answer and the tokenizer joins them. It ends in the turn's end token.
         Raises `WorkbenchError` as `conversation`, and if nothing can end the answer.
         """
-        with _naming(source):
-            before = self._template.render(prompt, tools, add_generation_prompt=True).text
-            row = Conversation([*prompt, *completion], tools)
-            whole = self._template.render(row.messages, tools)
-            if not whole.text.startswith(before):
-                raise self._not_a_prefix(len(prompt))
-            if not self.end_ids:
-                raise self.no_end()
-        [(ids_L, offsets_L2)] = self._ids([whole])
-        is_end_L = np.isin(ids_L, self.end_ids)
-        answer_L = offsets_L2[:, 1] > len(before)
-        if (ends := np.flatnonzero(is_end_L & answer_L)).size:
-            # What the template writes behind the turn, such as a line end, is never asked of the model.
-            last = int(ends[-1]) + 1
-            ids_L, offsets_L2, answer_L = ids_L[:last], offsets_L2[:last], answer_L[:last]
-        else:
-            ids_L = np.append(ids_L, np.int32(self.end_ids[0]))
-            offsets_L2 = np.vstack([offsets_L2, np.full((1, 2), len(whole.text), np.int32)])
-            answer_L = np.append(answer_L, True)
-        roles_L = _roles(self._message_starts(row, whole.text), offsets_L2)
-        return Encoded(ids_L, answer_L, roles_L, offsets_L2, whole.text)
+        return self.answers([Asked(prompt, [completion], tools, source)])[0][0]
+
+    def answers(self, rows: Iterable[Asked]) -> list[tuple[Encoded, ...]]:
+        """Of each prompt its answers, as `answered` encodes them, many at once. Raises as that, naming the row."""
+        found: list[tuple[Encoded, ...]] = []
+        pending: list[list[_Answer]] = []
+        for row in rows:
+            with _naming(row.source):
+                pending.append(self._answers(row))
+            if len(pending) == BATCH:
+                found += self._encode_answers(pending)
+                pending = []
+        return found + self._encode_answers(pending)
 
     def completion(
         self, prompt: Messages, completion: Messages, tools: Sequence[Any] | None = None, source: str = ""
@@ -166,6 +179,13 @@ class ChatTokenizer:
         start = len(whole.ids_L) - int(whole.trained_L.sum())
         return whole.ids_L[:start], whole.ids_L[start:]
 
+    def is_end(self, ids_L: np.ndarray) -> np.ndarray:
+        """Which tokens end an answer, bool [L]. numpy's `isin` takes a hundred times as long on so few values."""
+        found_L = np.zeros(len(ids_L), bool)
+        for number in self.end_ids:
+            found_L |= ids_L == number
+        return found_L
+
     def no_end(self) -> WorkbenchError:
         """The error where no token can end an answer."""
         return WorkbenchError(
@@ -173,9 +193,59 @@ class ChatTokenizer:
             "Name one as eos_token in tokenizer_config.json.",
         )
 
+    def document(self, text: str) -> np.ndarray:
+        """Ids of plain text, int32 [L]: after BOS, where the tokenizer puts one, and before EOS, where it has one.
+
+        No template is used.
+        """
+        ids = self._plain.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        begin = [self.bos_id] if self._adds_bos and self.bos_id is not None else []
+        end = [] if self.eos_id is None else [self.eos_id]
+        return np.array([*begin, *ids, *end], np.int32)
+
+    def pieces(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text of each token, special ones too; bytes of a character wait for its last."""
+        stream = DecodeStream(skip_special_tokens=False)
+        for number in ids:
+            yield stream.step(self._tokenizer, int(number)) or ""
+
     def token_text(self, number: int) -> str:
         """The token as it stands in the vocabulary."""
         return self._tokenizer.id_to_token(number) or ""
+
+    # ------------------------------------------------------------------ answers to a prompt
+
+    def _answers(self, row: Asked) -> list[_Answer]:
+        if not self.end_ids:
+            raise self.no_end()
+        before = self._template.render(row.prompt, row.tools, add_generation_prompt=True).text
+        asked = self._template.render(row.prompt, row.tools).text
+        found = []
+        for completion in row.completions:
+            whole = self._template.render([*row.prompt, *completion], row.tools)
+            if not whole.text.startswith(before):
+                raise self._not_a_prefix(len(row.prompt))
+            conversation = Conversation([*row.prompt, *completion], row.tools)
+            found.append(_Answer(whole, len(before), conversation, asked))
+        return found
+
+    def _encode_answers(self, pending: Sequence[Sequence[_Answer]]) -> list[tuple[Encoded, ...]]:
+        encoded = iter(self._ids([answer.whole for answers in pending for answer in answers]))
+        return [tuple(self._encode_answer(answer, *next(encoded)) for answer in answers) for answers in pending]
+
+    def _encode_answer(self, answer: _Answer, ids_L: np.ndarray, offsets_L2: np.ndarray) -> Encoded:
+        text = answer.whole.text
+        answer_L = offsets_L2[:, 1] > answer.start
+        if (ends := np.flatnonzero(self.is_end(ids_L) & answer_L)).size:
+            # What the template writes behind the turn, such as a line end, is never asked of the model.
+            last = int(ends[-1]) + 1
+            ids_L, offsets_L2, answer_L = ids_L[:last], offsets_L2[:last], answer_L[:last]
+        else:
+            ids_L = np.append(ids_L, np.int32(self.end_ids[0]))
+            offsets_L2 = np.vstack([offsets_L2, np.full((1, 2), len(text), np.int32)])
+            answer_L = np.append(answer_L, True)
+        starts = self._message_starts(answer.conversation, text, {len(answer.conversation.messages) - 1: answer.asked})
+        return Encoded(ids_L, answer_L, _roles(starts, offsets_L2), offsets_L2, text)
 
     # ------------------------------------------------------------------ spans of characters
 
@@ -193,12 +263,15 @@ class ChatTokenizer:
             spans, open_ended = spans[-1:], open_ended[-1:]
         return _Spans(whole, starts, spans, open_ended)
 
-    def _message_starts(self, row: Conversation, whole: str) -> list[int]:
-        """Where each message begins, as far as the beginning of the conversation is written like the whole."""
+    def _message_starts(self, row: Conversation, whole: str, known: Mapping[int, str] | None = None) -> list[int]:
+        """Where each message begins, as far as the beginning of the conversation is written like the whole.
+
+        `known`: number of messages -> how so many from the beginning are written.
+        """
         starts = [0]
         for count in range(1, len(row.messages)):
             try:
-                before = self._template.render(row.messages[:count], row.tools).text
+                before = (known or {}).get(count) or self._template.render(row.messages[:count], row.tools).text
                 start = len(before) if whole.startswith(before) else _common(before, whole)
             except WorkbenchError:  # such as a template that wants a question
                 content = str(row.messages[count - 1].get("content") or "").strip()
@@ -232,7 +305,7 @@ class ChatTokenizer:
         for item, (ids_L, offsets_L2) in zip(pending, self._ids([item.whole for item in pending]), strict=True):
             begins_L, ends_L = offsets_L2[:, 0], offsets_L2[:, 1]
             trained_L = np.zeros(len(ids_L), bool)
-            is_end_L = np.isin(ids_L, self.end_ids)
+            is_end_L = self.is_end(ids_L)
             for start, stop in item.spans:
                 # A token that the answer shares with what stands before it has to be written too.
                 inside_L = (ends_L > start) & (begins_L < stop) & (ends_L > begins_L)
@@ -290,6 +363,12 @@ class ChatTokenizer:
         return np.array(ids, np.int32), np.array(offsets, np.int32).reshape(-1, 2)
 
     @cached_property
+    def _adds_bos(self) -> bool:
+        if self._says_add_bos is not None:
+            return bool(self._says_add_bos)
+        return self._tokenizer.encode("a", add_special_tokens=True).ids[:1] == [self.bos_id]
+
+    @cached_property
     def _plain(self) -> Tokenizer:
         tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
         tokenizer.encode_special_tokens = True
@@ -329,6 +408,16 @@ class _Spans:
     open_ended: list[int]  # beginnings of spans that go to the turn's end
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One rendered prompt with an answer, which begins at character `start`."""
+
+    whole: Rendering
+    start: int
+    conversation: Conversation
+    asked: str  # the prompt alone
+
+
 @contextmanager
 def _naming(source: str) -> Iterator[None]:
     """Puts the row in front of an error about it."""
@@ -358,52 +447,3 @@ def _common(one: str, other: str) -> int:
     """Length of the beginning that both have."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (first, second) in pairs if first != second), min(len(one), len(other)))
-
-
-def _load(path: Path) -> Tokenizer:
-    if not path.is_file():
-        raise WorkbenchError(
-            f"{path.parent} holds no tokenizer: tokenizer.json is missing.",
-            "Copy the tokenizer's files that belong to the model into that folder.",
-        )
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = False
-    return tokenizer
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json, with what only special_tokens_map.json says."""
-    config: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from None
-        if isinstance(content, dict):
-            config |= {key: value for key, value in content.items() if value is not None}
-    return config
-
-
-def _content(token: Any) -> str | None:
-    """The text of a token that a config names, which may be written as a mapping."""
-    value = token.get("content") if isinstance(token, dict) else token
-    return value if isinstance(value, str) else None
-
-
-def _own_template(folder: Path, config: dict[str, Any]) -> str | None:
-    path = folder / TEMPLATE_FILE
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    found = config.get("chat_template")
-    if isinstance(found, list):  # [{"name": ..., "template": ...}]
-        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
-        found = named.get("default") or next(iter(named.values()), None)
-    return found if isinstance(found, str) else None
