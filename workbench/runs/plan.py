@@ -24,6 +24,8 @@ from workbench.store.artifacts import Artifact, by_identity, identity_of, is_ada
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
+CANDIDATES = "candidates.jsonl"  # grows in the folder of the run that writes it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -218,13 +220,13 @@ def _active(catalog: Catalog, kind: str, **having: str) -> dict[str, str] | None
 
 
 def _resumable(project: Project, catalog: Catalog, identity: str, name: str) -> str | None:
-    """The newest run that set out to make this and did not get there, if it left a checkpoint."""
+    """The newest run that set out to make this and did not get there, if it left a checkpoint, or answers."""
     for row in catalog.rows(
         "SELECT id FROM runs WHERE identity = ? AND name = ? AND state IN ('stopped', 'failed', 'lost') "
         "ORDER BY number DESC",
         (identity, name),
     ):
-        if runs.checkpoints(project, row["id"]):
+        if runs.checkpoints(project, row["id"]) or (runs.folder_of(project, row["id"]) / CANDIDATES).exists():
             return row["id"]
     return None
 
