@@ -48,7 +48,8 @@ def demo(as_json: bool, path: Path, headless: bool) -> None:
         for step in steps:
             if step.action == "made":
                 note(f"{step.recipe.stage}: skipped, {step.kind}/{step.name} is made already")
-        states = follow(project, catalog, waiting, stop_on_interrupt=True)
+        new = [run for step, run in zip(steps, started, strict=True) if run and step.action == "new"]
+        states = follow(project, catalog, waiting, stop_on_interrupt=True, new=new)
         for state in states:
             if state.state != "finished":
                 raise WorkbenchError(f"The demo stopped: {state.reason}", state.remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
@@ -37,17 +37,24 @@ LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
 def follow(
-    project: Project, catalog: Catalog, run_ids: Sequence[str], *, stop_on_interrupt: bool, history: int = 0
+    project: Project,
+    catalog: Catalog,
+    run_ids: Sequence[str],
+    *,
+    stop_on_interrupt: bool,
+    new: Collection[str] = (),
+    history: int = 0,
 ) -> list[runs.RunState]:
     """Show the runs, in order, to their ends; stops at the first that does not finish.
 
-    What they have said before is not repeated, but for the last `history` lines. Ctrl-C asks the run that goes
+    What they have said before is not repeated, but for the last `history` lines; the `new` ones, just started, are
+    shown from their beginning. Ctrl-C asks the run that goes
     on to stop (and those behind it), and waits for its checkpoint; with `stop_on_interrupt` false, or at the
     second Ctrl-C, it only stops watching. Raises `Interrupted` in the end where a Ctrl-C stopped a run.
     """
     states = []
     interrupted = False
-    views = [_View(project, catalog, run_id) for run_id in run_ids]
+    views = [_View(project, catalog, run_id, new=run_id in new) for run_id in run_ids]
     for place, view in enumerate(views):
         run_id = view.run.id
         while True:
@@ -82,17 +89,16 @@ def remaining(step: int, total: int | None, tokens: int | None, tokens_per_secon
 
 
 class _View:
-    """One run's progress, from the end of what it has said so far."""
+    """One run's progress: all of it where it is new, else from the end of what it has said so far."""
 
-    def __init__(self, project: Project, catalog: Catalog, run_id: str):
+    def __init__(self, project: Project, catalog: Catalog, run_id: str, *, new: bool):
         self.project = project
         self.run, self.state = runs.read(project, run_id)
         self.path = runs.folder_of(project, run_id) / "events.jsonl"
         self.offset = 0
         row = catalog.rows("SELECT total_steps, unit FROM runs WHERE id = ?", (run_id,))
         self.total: int | None = row[0]["total_steps"] if row and row[0]["unit"] == "steps" else None
-        # A run that was never started before is shown from its beginning; of others the past is history.
-        self.past = self.path.stat().st_size if self.state.attempts else 0
+        self.past = 0 if new else self.path.stat().st_size
         self.history: deque[str] | None = None
         self.printed = 0.0
         self.reason = ""
@@ -146,7 +152,7 @@ class _View:
                     f"({ratio(event.tokens_per_parameter)} a parameter), {event.memory_bytes / 2**30:.2f} GiB{seconds}"
                 )
             case Progress():
-                self.advance(event.done, event.total, f"{event.phase or self.run.stage}  {amount(event)}", "")
+                self.advance(event.done, event.total, f"{event.phase or self.run.stage}  {amount(event)}".rstrip(), "")
             case Metrics():
                 self.metrics(event)
             case Sample():
@@ -246,6 +252,8 @@ def ratio(number: float) -> str:
 
 def amount(event: Progress) -> str:
     """How far it is, in its unit: `1.2 of 8.0 MiB`, `12 of 68 tensors`."""
+    if not event.done and not event.total:  # a phase that does not count
+        return ""
     if event.unit == "bytes":
         return f"{size(event.done)} of {size(event.total)}" if event.total else size(event.done)
     done = f"{count(event.done)} of {count(event.total)}" if event.total else count(event.done)
