@@ -53,12 +53,10 @@ def install(model: PreTrainedModel, *, neftune_alpha: float = 0.0) -> bool:
     """Replace `model.forward` for training; whether it computes without padding.
 
     A call with `fused_lm_head=True` (language models), or any call (reward models), takes right- or left-padded
-    `input_ids` and `attention_mask` [batch, length]. All others, such as generation's, go on as before. A model whose
-    logits are bent in other ways than by a factor keeps its forward.
+    `input_ids` and `attention_mask` [batch, length]. All others, such as generation's, go on as before.
+    Where `fits` says no, nothing is replaced.
     """
-    head = model.get_output_embeddings()
-    bent = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    if bent or getattr(head, "bias", None) is not None:
+    if not fits(model):
         return False
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
@@ -71,6 +69,12 @@ def install(model: PreTrainedModel, *, neftune_alpha: float = 0.0) -> bool:
     # `generate` and PEFT look at the signature.
     model.forward = types.MethodType(functools.wraps(type(model).forward)(forward), model)  # type: ignore[method-assign]
     return packs
+
+
+def fits(model: PreTrainedModel) -> bool:
+    """Whether the model's logits are its last hidden states times a matrix, and perhaps a factor."""
+    bent = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return not bent and getattr(model.get_output_embeddings(), "bias", None) is None
 
 
 def _language_forward(model: PreTrainedModel, body: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,13 +1,17 @@
-"""Writing token after token with a key-value cache."""
+"""Writing token after token with a key-value cache: one prompt, or many at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from workbench.contract import Sampling
+
+BATCH_TOKENS = {"cpu": 16_384, "cuda": 262_144}
+"""Prompt and answer tokens of the prompts that are answered at once."""
 
 
 @torch.inference_mode()
@@ -16,40 +20,119 @@ def generate_ids(model: PreTrainedModel, prompt: Sequence[int], sampling: Sampli
 
     The draws come from a generator of their own: the process's random numbers stay as they are.
     """
-    device = next(model.parameters()).device
-    generator = torch.Generator()
-    if sampling.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(sampling.seed)
-    cache = DynamicCache(config=model.config)
-    seen = torch.zeros(model.config.vocab_size, dtype=torch.bool)
-    seen[list(prompt)] = True
-    fed = list(prompt)
-    for _ in range(sampling.max_tokens):
-        tokens_1L = torch.tensor([fed], device=device)
-        logits = model(input_ids=tokens_1L, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        token = draw(logits[0, -1].float().cpu(), sampling, seen, generator)
+    for _, token in generate_batch(model, [prompt], sampling, ends=()):
         yield token
-        seen[token] = True
-        fed = [token]
 
 
-def draw(logits_V: torch.Tensor, sampling: Sampling, seen_V: torch.Tensor, generator: torch.Generator) -> int:
-    """One id: repetition penalty, temperature, then the cuts top-k, top-p and min-p, as in transformers."""
+@torch.inference_mode()
+def generate_batch(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    ends: Collection[int],
+    numbers: Sequence[int] | None = None,
+) -> Iterator[tuple[int, int]]:
+    """(row, id) of the answers to all `prompts`, one token of each at a time; an end token is a row's last.
+
+    Prompts are padded on the left, and rows that have ended leave the batch. Every row draws from a generator
+    seeded by `sampling.seed` and its number (its place, unless `numbers` says another): its answer is the same in
+    any company, up to rounding.
+    """
+    device = next(model.parameters()).device
+    config = model.config.get_text_config()
+    generators = [_generator(sampling.seed, number) for number in numbers or range(len(prompts))]
+    longest = max(map(len, prompts))
+    ids_BL = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    mask_BL = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    seen_BV = torch.zeros(len(prompts), config.vocab_size, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        ids_BL[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask_BL[row, longest - len(prompt) :] = 1
+        seen_BV[row, list(prompt)] = True
+    rows = list(range(len(prompts)))
+    cache: Any = DynamicCache(config=model.config)
+    padded = bool((mask_BL == 0).any())
+    fed_BL, mask_BL = ids_BL.to(device), mask_BL.to(device)
+    positions_BL = (mask_BL.cumsum(1) - 1).clamp_min(0)
+    for _ in range(sampling.max_tokens):
+        logits = model(
+            input_ids=fed_BL,
+            attention_mask=mask_BL if padded else None,
+            position_ids=positions_BL,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        tokens = draw(logits[:, -1].float().cpu(), sampling, seen_BV, [generators[row] for row in rows])
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            yield row, token
+        seen_BV[torch.arange(len(rows)), tokens] = True
+        going = [place for place, token in enumerate(tokens.tolist()) if token not in ends]
+        if not going:
+            return
+        mask_BL = torch.nn.functional.pad(mask_BL, (0, 1), value=1)
+        positions_BL = positions_BL[:, -1:] + 1
+        if len(going) < len(rows):
+            chosen = torch.tensor(going)
+            cache.batch_select_indices(chosen.to(device))
+            rows = [rows[place] for place in going]
+            tokens, seen_BV = tokens[chosen], seen_BV[chosen]
+            mask_BL, positions_BL = mask_BL[chosen.to(device)], positions_BL[chosen.to(device)]
+        fed_BL = tokens[:, None].to(device)
+
+
+def grouped_by_length(lengths: Sequence[int], max_tokens: int, device: torch.device) -> list[list[int]]:
+    """Places of prompts that are answered together: of similar length, so that little is padded."""
+    most = BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"])
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if groups and (len(groups[-1]) + 1) * (lengths[groups[-1][0]] + max_tokens) <= most:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
+def draw(
+    logits_BV: torch.Tensor, sampling: Sampling, seen_BV: torch.Tensor, generators: Sequence[torch.Generator]
+) -> torch.Tensor:
+    """One id a row: repetition penalty, temperature, then the cuts top-k, top-p and min-p, as in transformers."""
     if sampling.repetition_penalty != 1.0:  # Keskar et al. 2019
         penalty = sampling.repetition_penalty
-        penalised_V = torch.where(logits_V > 0, logits_V / penalty, logits_V * penalty)
-        logits_V = torch.where(seen_V, penalised_V, logits_V)
+        penalised_BV = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
+        logits_BV = torch.where(seen_BV, penalised_BV, logits_BV)
     if sampling.temperature <= 0:
-        return int(logits_V.argmax())
-    logits_V = logits_V / sampling.temperature
-    count = min(sampling.top_k, len(logits_V)) if sampling.top_k > 0 else len(logits_V)
-    logits_K, ids_K = logits_V.topk(count)  # in falling order
-    probabilities_K = logits_K.softmax(0)
+        return logits_BV.argmax(1)
+    logits_BV = logits_BV / sampling.temperature
+    if sampling.top_k <= 0 and sampling.top_p >= 1 and sampling.min_p <= 0:
+        return _inverse(logits_BV.softmax(1), generators)
+    size = logits_BV.shape[1]
+    count = min(sampling.top_k, size) if sampling.top_k > 0 else size
+    logits_BK, ids_BK = logits_BV.topk(count, dim=1)  # in falling order
+    probabilities_BK = logits_BK.softmax(1)
     # The likeliest stays under every cut.
-    before_K = probabilities_K.cumsum(0) - probabilities_K
-    dropped_K = (before_K >= sampling.top_p) | (probabilities_K < sampling.min_p * probabilities_K[0])
-    dropped_K[0] = False
-    probabilities_K = probabilities_K.masked_fill(dropped_K, 0.0)
-    return int(ids_K[torch.multinomial(probabilities_K, 1, generator=generator)])
+    before_BK = probabilities_BK.cumsum(1) - probabilities_BK
+    dropped_BK = (before_BK >= sampling.top_p) | (probabilities_BK < sampling.min_p * probabilities_BK[:, :1])
+    dropped_BK[:, 0] = False
+    places_B = _inverse(probabilities_BK.masked_fill(dropped_BK, 0.0), generators)
+    return ids_BK.gather(1, places_B[:, None]).squeeze(1)
+
+
+def _inverse(weights_BK: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """A place a row with probability in proportion to its weight, by the inverse of the cumulated weights."""
+    cumulated_BK = weights_BK.double().cumsum(1)
+    uniform_B = torch.stack([torch.rand((), generator=generator, dtype=torch.float64) for generator in generators])
+    wanted_B1 = (uniform_B * cumulated_BK[:, -1])[:, None]
+    places_B = torch.searchsorted(cumulated_BK, wanted_B1, right=True).squeeze(1)
+    return places_B.clamp_max(weights_BK.shape[1] - 1)
+
+
+def _generator(seed: int | None, row: int) -> torch.Generator:
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        # Seeds of one row that lie near each other are fine; those of rows must not meet another request's.
+        generator.manual_seed(seed if row == 0 else (seed * 0x9E3779B97F4A7C15 + row * 0xD1B54A32D192ED03) % 2**63)
+    return generator

@@ -14,7 +14,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from engines.pytorch import device as devices
 from engines.pytorch.folders import open_causal_lm
-from engines.pytorch.generation import generate_ids
+from engines.pytorch.generation import generate_batch, grouped_by_length
 from engines.pytorch.tokenizer import TextTokenizer
 from workbench.contract import Message, Sampling, Score, Token
 from workbench.errors import WorkbenchError
@@ -52,9 +52,10 @@ class TransformersModel:
         return rendered[0][0]  # of the first conversation; the second item are masks
 
     def generate(self, prompts: Sequence[str], sampling: Sampling) -> Iterator[Token]:
+        """As the contract says; several prompts are answered at once, those of similar length together."""
         batch = [self._prompt_ids(prompt) for prompt in prompts]  # all, so that a bad one fails before any is written
-        for number, ids in enumerate(batch):
-            yield from self._answer(number, ids, sampling)
+        for group in grouped_by_length([len(ids) for ids in batch], sampling.max_tokens, self._device):
+            yield from self._answers(group, [batch[number] for number in group], sampling)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Each continuation after its context, right-padded batches of similar length at a time.
@@ -92,22 +93,33 @@ class TransformersModel:
             )
         return ids
 
-    def _answer(self, number: int, ids: list[int], sampling: Sampling) -> Iterator[Token]:
-        allowed = min(sampling.max_tokens, self.context_length - len(ids))
-        pieces, gate = self._tokenizer.pieces(), StopGate(sampling.stop)
-        drawn = generate_ids(self._model, ids, replace(sampling, max_tokens=allowed))
-        for token in drawn:
+    def _answers(self, numbers: Sequence[int], prompts: Sequence[list[int]], sampling: Sampling) -> Iterator[Token]:
+        """The answers to prompts that are written together; `numbers` say which of all prompts they are."""
+        allowed = [min(sampling.max_tokens, self.context_length - len(ids)) for ids in prompts]
+        pieces = [self._tokenizer.pieces() for _ in prompts]
+        gates = [StopGate(sampling.stop) for _ in prompts]
+        written = [0] * len(prompts)
+        going = set(range(len(prompts)))
+        drawn = generate_batch(
+            self._model, prompts, replace(sampling, max_tokens=max(allowed)), numbers=numbers, ends=self._ends
+        )
+        for row, token in drawn:
+            if row not in going:
+                continue
+            number, gate = numbers[row], gates[row]
             if token in self._ends:
-                break
-            text = gate.add(pieces.add(token))
-            if gate.stopped:
-                yield Token(text=text, id=token, prompt=number, finish="stop")
+                yield Token(text=gate.rest(), prompt=number, finish="stop")
+                going.discard(row)
+                continue
+            text = gate.add(pieces[row].add(token))
+            written[row] += 1
+            yield Token(text=text, id=token, prompt=number, finish="stop" if gate.stopped else None)
+            if not gate.stopped and written[row] == allowed[row]:
+                yield Token(text=gate.rest(), prompt=number, finish="length")
+            if gate.stopped or written[row] == allowed[row]:
+                going.discard(row)
+            if not going:
                 return
-            yield Token(text=text, id=token, prompt=number)
-        else:
-            yield Token(text=gate.rest(), prompt=number, finish="length")
-            return
-        yield Token(text=gate.rest(), prompt=number, finish="stop")
 
     def _row(self, context: str, continuation: str) -> tuple[list[int], int]:
         """(ids, how many at their end are the continuation's)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -21,12 +22,10 @@ from engines.pytorch.pretrain import where_to_begin
 from engines.pytorch.trl_trainer import seed_everything
 from engines.pytorch.tuning import Tuning, finish, use_device
 from workbench.contract import Job, Reporter, Started, Warned
+from workbench.corpus.chats.training_data import DERIVED_LENGTH as DERIVED_LENGTH
+from workbench.corpus.chats.training_data import Judged, max_length
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import validate
-from workbench.recipes.sft import ContinueRecipe, SftRecipe
 from workbench.recipes.tuning import TuningRecipe
-
-DERIVED_LENGTH = 1024  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Workplace:
         return policy
 
     def max_length(self, policy: Policy) -> int:
-        return self.recipe.max_length or min(DERIVED_LENGTH, policy.context_length)
+        return max_length(self.recipe.max_length, policy.base)
 
     def warn_of_padding(self, packs: bool) -> None:
         if not packs:
@@ -80,6 +79,22 @@ class Workplace:
                 Warned(
                     message="This architecture does not let attention stop inside a sequence: it is trained without "
                     "packing, and with padding."
+                )
+            )
+
+    def warn_of_losses(self, data: Judged[Any], length: int) -> None:
+        if data.cut:
+            self.reporter.emit(
+                Warned(
+                    message=f"{data.cut:,} answers were cut: with their prompts they are longer than {length:,} "
+                    "tokens. A higher --max-length keeps them."
+                )
+            )
+        if data.untrained:
+            self.reporter.emit(
+                Warned(
+                    message=f"{data.untrained:,} rows are left out: their prompts leave no room for an answer within "
+                    f"{length:,} tokens."
                 )
             )
 
@@ -145,43 +160,3 @@ def train(
             tuning.resume(resumed)
         method.replicate()
         finish(tuning, job)
-
-
-def supervise(job: Job, reporter: Reporter) -> None:
-    """The stages `sft` and `continue`."""
-    kind = SftRecipe if job.stage == "sft" else ContinueRecipe
-    recipe: SftRecipe | ContinueRecipe = validate(kind, job.recipe).resolved()
-
-    def make(place: Workplace) -> Made:
-        from engines.pytorch.sft import SupervisedMethod, supervised_trainer, warn_of_cuts
-        from engines.pytorch.sft_rows import conversation_rows, document_rows
-
-        policy = place.policy()
-        length, wanted = place.max_length(policy), not isinstance(recipe, SftRecipe) or recipe.conversations.packing
-        trainer, packs = supervised_trainer(policy, recipe, job.directory)
-        place.warn_of_padding(packs)
-        if isinstance(recipe, SftRecipe):
-            rows = conversation_rows(recipe, job.inputs, policy.tokenizer, max_length=length, packing=wanted and packs)
-        else:
-            base, corpus = job.inputs["base"], job.inputs["corpus"]
-            rows = document_rows(recipe, corpus, base, max_length=length, packing=wanted and packs)
-        warn_of_cuts(rows.train, length, reporter)
-        method = SupervisedMethod(
-            policy,
-            recipe,
-            optimizer=place.optimizer(policy),
-            processes=place.processes,
-            rows=rows.train,
-            held_out=rows.held_out,
-            trainer=trainer,
-            report={
-                "rows": rows.train.rows,
-                "held_out_rows": rows.held_out.rows,
-                "trained_share": rows.train.trained_share,
-                "max_length": length,
-            },
-        )
-        micro = (recipe.batch.per_device_batch_size or 1) * length
-        return Made(method, rows.train.steps_per_epoch, micro, rows.text)
-
-    train(job, reporter, recipe, make)

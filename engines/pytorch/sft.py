@@ -14,12 +14,55 @@ import torch
 
 from engines.pytorch.method import GradientMethod, Inputs, write_sample
 from engines.pytorch.policy import Policy, pad_id
+from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.trl_trainer import new_trainer, take_figures
-from workbench.contract import Reporter, Warned
+from workbench.contract import Job, Reporter, Warned
 from workbench.corpus.chats.packing import PackedSequence, TrainingRows, padded
+from workbench.corpus.chats.training_data import conversation_rows, document_rows
+from workbench.recipes.base import validate
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
 
 IGNORED = -100
+
+
+def supervise(job: Job, reporter: Reporter) -> None:
+    """The stages `sft` and `continue`."""
+    kind = SftRecipe if job.stage == "sft" else ContinueRecipe
+    recipe: SftRecipe | ContinueRecipe = validate(kind, job.recipe).resolved()
+
+    def make(place: Workplace) -> Made:
+
+        policy = place.policy()
+        length = place.max_length(policy)
+        trainer, packs = supervised_trainer(policy, recipe, job.directory)
+        place.warn_of_padding(packs)
+        if isinstance(recipe, SftRecipe):
+            rows = conversation_rows(
+                recipe, job.inputs, policy.tokenizer, max_length=length, packing=None if packs else False
+            )
+        else:
+            corpus = job.inputs["corpus"]
+            rows = document_rows(recipe, corpus, policy.tokenizer, max_length=length, packing=packs)
+        warn_of_cuts(rows.train, length, reporter)
+        method = SupervisedMethod(
+            policy,
+            recipe,
+            optimizer=place.optimizer(policy),
+            processes=place.processes,
+            rows=rows.train,
+            held_out=rows.held_out,
+            trainer=trainer,
+            report={
+                "rows": rows.train.rows,
+                "held_out_rows": rows.held_out.rows,
+                "trained_share": rows.train.trained_share,
+                "max_length": length,
+            },
+        )
+        micro = (recipe.batch.per_device_batch_size or 1) * length
+        return Made(method, rows.train.steps_per_epoch, micro, rows.text)
+
+    train(job, reporter, recipe, make)
 
 
 class SupervisedMethod(GradientMethod):

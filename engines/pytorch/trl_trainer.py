@@ -15,6 +15,7 @@ import torch
 
 from engines.pytorch import documents, folders
 from engines.pytorch.policy import Policy, pad_id
+from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import TuningRecipe
 
 FIGURES = {
@@ -71,6 +72,7 @@ def new_trainer(
         use_cpu=policy.device.type == "cpu",
         seed=recipe.seed,
         max_length=None,
+        **({"disable_dropout": not recipe.adapter.lora_dropout} if hasattr(config, "disable_dropout") else {}),
         per_device_train_batch_size=recipe.batch.per_device_batch_size,
         save_strategy="no",
         logging_strategy="no",
@@ -92,6 +94,10 @@ def new_trainer(
     for parameter in policy.trained():  # TRL takes adapters on four-bit weights down to bfloat16
         parameter.data = parameter.data.float()
     packs = documents.install(policy.plain, neftune_alpha=neftune)
+    if neftune and not documents.fits(policy.plain):
+        raise WorkbenchError(
+            f"{type(policy.plain).__name__} cannot be trained with NEFTune here.", "Leave out --neftune-noise-alpha."
+        )
     if reference is not None:
         documents.install(reference)
     return trainer, packs

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from tokenizers import pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -18,6 +15,7 @@ from engines.pytorch.model import save_model
 from workbench import durable
 from workbench.contract import Job
 from workbench.corpus.chats.conversations import ConversationWriter
+from workbench.corpus.chats.pairs import Mark, Pair, PreferenceWriter
 from workbench.corpus.tokenizer import SPECIAL_TOKENS, new_tokenizer
 from workbench.recipes.base import Recipe, validate
 from workbench.recipes.fields import nested
@@ -105,28 +103,20 @@ def write_preferences(folder: Path, pairs: int = 200, seed: int = 0, margins: bo
     """Pairs of which the answer with the higher share of the letter e is chosen; the same as marks."""
     folder.mkdir(parents=True)
     draw = random.Random(seed)
-    rows: list[dict[str, Any]] = []
-    marks: list[dict[str, Any]] = []
-    for number in range(pairs):
-        prompt = json.dumps([{"role": "user", "content": f"Say {number}: {sentence(draw)}"}])
-        while True:
-            texts = [" ".join(sentence(draw) for _ in range(draw.randint(1, 2))) for _ in range(2)]
-            if share_of_e(texts[0]) != share_of_e(texts[1]):
-                break
-        texts.sort(key=share_of_e, reverse=True)
-        chosen, rejected = (json.dumps([{"role": "assistant", "content": text}]) for text in texts)
-        margin = 1.0 + draw.random() if margins else None
-        rows.append(
-            {"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin, "rater": "", "time": 0.0,
-             "source": f"pairs.jsonl:{number + 1}", "tags": "[]"}
-        )  # fmt: skip
-        answer, label = draw.choice([(chosen, True), (rejected, False)])
-        marks.append({"prompt": prompt, "completion": answer, "label": label, "source": f"marks.jsonl:{number + 1}"})
-    schema = pa.schema([("prompt", pa.string()), ("chosen", pa.string()), ("rejected", pa.string()),
-                        ("margin", pa.float64()), ("rater", pa.string()), ("time", pa.float64()),
-                        ("source", pa.string()), ("tags", pa.string())])  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "pairs.parquet")
-    pq.write_table(pa.Table.from_pylist(marks), folder / "marks.parquet")
+    with PreferenceWriter(folder) as writer:
+        for number in range(pairs):
+            prompt = [{"role": "user", "content": f"Say {number}: {sentence(draw)}"}]
+            while True:
+                texts = [" ".join(sentence(draw) for _ in range(draw.randint(1, 2))) for _ in range(2)]
+                if share_of_e(texts[0]) != share_of_e(texts[1]):
+                    break
+            texts.sort(key=share_of_e, reverse=True)
+            chosen, rejected = ([{"role": "assistant", "content": text}] for text in texts)
+            margin = 1.0 + draw.random() if margins else None
+            source = f"pairs.jsonl:{number + 1}"
+            writer.add(Pair(prompt=prompt, chosen=chosen, rejected=rejected, margin=margin, source=source))
+            answer, label = draw.choice([(chosen, True), (rejected, False)])
+            writer.add(Mark(prompt=prompt, completion=answer, label=label, source=source))
     return folder
 
 
