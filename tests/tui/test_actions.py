@@ -59,6 +59,7 @@ def test_every_key_is_bound_once_in_its_place(place: str) -> None:
 
 def test_no_screen_takes_a_key_that_works_everywhere() -> None:
     everywhere = {key for action in actions.of("everywhere") for key in action.key.split(",") if key}
+    everywhere -= {"z"}  # undo: a screen that has more to take back does it itself
     for place in PLACES:
         if place.id not in ("everywhere", "dialog"):
             taken = {key for action in actions.of(place.id) for key in action.key.split(",")} & everywhere

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from tests.tui.drive import SIZES, loaded, text_of, typed, until, words_of
+from workbench.chat import commands
+from workbench.chat.conversation import Conversation
 from workbench.store.project import Project
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.chat import ChatScreen
@@ -290,3 +293,12 @@ def test_chat_without_a_model(snap_compare: Callable[..., bool], project: Projec
         await until(pilot, lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.has_class("-empty"))
 
     assert snap_compare(app_on(project), terminal_size=(80, 24), run_before=before)
+
+
+def test_a_conversation_is_saved_under_a_name_of_its_own(tmp_path: Path) -> None:
+    talk = Conversation(model="../base q8", turns=[{"role": "user", "content": "Hello?"}])
+    said = [commands.apply(commands.Command("save"), talk, folder=tmp_path).text for _ in range(3)]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert len(found) == 3
+    assert all(re.fullmatch(r"chat-base-q8-\d{4}-\d\d-\d\d-\d{6}(-\d)?\.json", name) for name in found)
+    assert {f"Saved to {tmp_path / name}." for name in found} == set(said)

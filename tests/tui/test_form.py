@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 from textual.pilot import Pilot
 
 from tests.road import write_texts
 from tests.tui.drive import SIZES, loaded, text_of, typed, until, words_of
 from workbench import figures
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import validate
+from workbench.recipes.base import PATH_OR_NAME, Recipe, validate
 from workbench.recipes.estimate import estimate
 from workbench.recipes.fields import nested, recipe_fields
 from workbench.recipes.load import STAGES
@@ -25,7 +26,7 @@ from workbench.tui.live import Live
 from workbench.tui.screens.dialogs import Confirm
 from workbench.tui.screens.form import FormScreen, Row
 from workbench.tui.screens.runs import RunsScreen
-from workbench.tui.widgets.fields import Fold, LineField, Pick, StartButton
+from workbench.tui.widgets.fields import Fold, LineField, LinesField, Pick, StartButton
 from workbench.tui.widgets.table import Table
 
 AppOn = Callable[..., WorkbenchApp]
@@ -296,3 +297,40 @@ def test_form_of_an_import(snap_compare: Callable[..., bool], project: Project, 
         await until(pilot, lambda: screen.plan_problem)
 
     assert snap_compare(app_on(project), terminal_size=(80, 24), run_before=before)
+
+
+class Mixture(Recipe):
+    """Reads several artifacts, an optional one, and files or artifacts."""
+
+    produces = "candidates"
+    reads = {"models": ("model", "export"), "reward": "reward", "prompts": "chats"}
+    default_name = "mixture"
+
+    stage: str = "mixture"
+    models: list[str] = Field(min_length=1, description="Who answers.")
+    reward: str | None = Field(None, description="Who scores.")
+    prompts: str = Field(description="What is asked.", json_schema_extra=PATH_OR_NAME)
+
+
+async def test_fields_that_name_several_artifacts_or_none_or_files(
+    example: Project, app_on: AppOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STAGES, "mixture", Mixture)
+    async with app_on(example).run_test(size=(120, 36)) as pilot:
+        screen = await at_form(pilot, "mixture")
+        assert [item.field.path for item in screen.rows()] == ["models", "prompts", "name"]
+        models, prompts = row(screen, "models").control, row(screen, "prompts").control
+        assert isinstance(models, LinesField)
+        assert models.text == "base-q8"  # the newest of either kind
+        await until(pilot, lambda: "in this project: base-q8, base" in words_of(pilot))
+        models.text = "base\nbase-q8"
+        assert isinstance(prompts, LineField)
+        prompts.value = "questions.txt"
+        await until(pilot, lambda: screen.checked.recipe)
+        assert screen.checked.recipe.models == ["base", "base-q8"]  # type: ignore[union-attr]
+        screen.do_fold()
+        await until(pilot, lambda: len(list(screen.rows())) == 4)
+        reward = row(screen, "reward").control
+        assert isinstance(reward, Pick)
+        assert (reward.value, reward.options) == ("", [("", "none")])
+        assert screen.checked.recipe.reward is None  # type: ignore[union-attr]

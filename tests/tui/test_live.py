@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import pytest
+from textual.widgets._toast import Toast
 
-from tests.tui.drive import loaded, text_of, until
+from tests.tui.drive import loaded, text_of, until, words_of
 from tests.tui.example import NOW, training
 from workbench.errors import WorkbenchError
 from workbench.store import events, runs
@@ -152,3 +153,30 @@ async def test_the_program_stays_open_over_a_damaged_catalog(example: Project, a
         assert ":repair" in text_of(pilot)
         await pilot.press("g", "r")
         await until(pilot, lambda: "is damaged" in text_of(pilot))
+
+
+async def test_it_is_said_once_when_a_run_ends(example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(80, 24), notifications=True) as pilot:
+        await loaded(pilot)
+        await pilot.pause(0.6)
+        assert not list(pilot.app.query(Toast))  # what ended before is known
+        with open_catalog(example) as catalog:
+            for number, state, reason in ((8, "failed", "Out of memory."), (9, "finished", "")):
+                run, _ = runs.read(example, f"pretrain-{number}")
+                ended = runs.RunState(state=state, started=NOW - 60, ended=NOW, reason=reason, artifact="longer")  # type: ignore[arg-type]
+                runs.write_state(example, catalog, run, ended)
+        await until(pilot, lambda: "pretrain-8 failed. Out of memory." in words_of(pilot))
+        assert "pretrain-9 made the model longer in 1m 00s." in words_of(pilot)
+
+
+async def test_what_a_run_waits_for_stands_in_its_row_and_in_the_header(example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(160, 40)) as pilot:
+        await loaded(pilot)
+        run = pilot.app.live.runs["pretrain-8"]  # type: ignore[attr-defined]
+        waits = replace(
+            run, step=305, total_steps=None, unit="seconds", phase="waiting for llama.cpp to be compiled", loss=None
+        )
+        pilot.app.live.runs = {"pretrain-8": waits}  # type: ignore[attr-defined]
+        await pilot.press("g", "r")
+        await until(pilot, lambda: text_of(pilot).count("waiting for llama.cpp") >= 3)  # header, row, figures
+        assert "305 seconds" not in text_of(pilot)

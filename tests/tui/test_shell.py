@@ -11,7 +11,7 @@ from textual import events
 from textual.color import Color
 from textual.widgets import Input
 
-from tests.tui.drive import NAMES, loaded, text_of, typed, until
+from tests.tui.drive import NAMES, loaded, text_of, typed, until, words_of
 from workbench.errors import WorkbenchError
 from workbench.store.project import SETTINGS, Project, create
 from workbench.store.recent import remember
@@ -23,6 +23,7 @@ from workbench.tui.screens.map import MapScreen
 from workbench.tui.screens.runs import RunsScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.terminal import Terminal, detect
+from workbench.tui.theme import ANSI, LIGHT
 from workbench.tui.widgets.table import Column, Table
 
 AppOn = Callable[..., WorkbenchApp]
@@ -216,4 +217,31 @@ async def test_keys_that_come_in_one_burst_arrive_whole_and_in_order(example: Pr
             # Through a menu that is not open yet when the second letter comes.
             app.post_message(events.Key("g", "g"))
             app.post_message(events.Key("ro"[turn % 2], "ro"[turn % 2]))
-            await until(pilot, lambda turn=turn: app.current_mode == ("runs", "models")[turn % 2])
+            await until(pilot, lambda: app.current_mode == ("runs", "models")[turn % 2])  # noqa: B023
+
+
+async def test_the_theme_is_kept_and_taken_back(example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(80, 24), notifications=True) as pilot:
+        await loaded(pilot)
+        pilot.app.perform_command("theme light")  # type: ignore[attr-defined]
+    again = app_on(example)
+    assert again.theme == LIGHT.name
+    assert app_on(example, few_colours=True).theme == ANSI.name  # which could not show it
+    async with again.run_test(size=(80, 24), notifications=True) as pilot:
+        await loaded(pilot)
+        await pilot.press("z")
+        await until(pilot, lambda: "Nothing was done here that can be taken back." in words_of(pilot))
+        again.perform_command("theme dark")
+        await pilot.press("z")
+        assert again.theme == LIGHT.name
+        await until(pilot, lambda: "Taken back: the theme dark." in words_of(pilot))
+
+
+async def test_lines_that_were_typed_come_back(example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(80, 24), notifications=True) as pilot:
+        await loaded(pilot)
+        await typed(pilot, ":theme grey")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
+        await pilot.press("escape", "colon", "up")
+        await until(pilot, lambda: pilot.app.screen.query_one(Input).value == "theme grey")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import re
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -87,12 +90,20 @@ def apply(command: Command, conversation: Conversation, *, folder: Path) -> Outc
             question = conversation.undo()
             return Outcome(f"Took back: {_short(question)}", "undone", question)
         case "save":
-            path = folder / Path(command.argument or "conversation.json").expanduser()
+            path = folder / Path(command.argument).expanduser() if command.argument else _unused(folder, conversation)
             conversation.save(path)
             return Outcome(f"Saved to {path}.")
         case "quit":
             return Outcome("", "quit")
     raise AssertionError(command.name)
+
+
+def _unused(folder: Path, conversation: Conversation) -> Path:
+    """A file that is not there yet, named after the model and the moment."""
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", conversation.model).strip("-.") or "model"
+    stem = f"chat-{model}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+    later = (f"{stem}-{number}.json" for number in itertools.count(2))
+    return next(path for name in itertools.chain([f"{stem}.json"], later) if not (path := folder / name).exists())
 
 
 def help_text() -> str:

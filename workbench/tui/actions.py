@@ -117,7 +117,7 @@ ACTIONS = (
         help="How answers are drawn: temperature, top_p, max_tokens and so on.",
     ),
     Action(id="chat.retry", key="r", title="Retry", help="Answer the last question again."),
-    Action(id="chat.undo", key="u", title="Undo", help="Take back the last question and its answer.", footer=False),
+    Action(id="chat.undo", key="z", title="Undo", help="Take back the last question and its answer.", footer=False),
     Action(id="chat.clear", key="n", title="New", help="Begin anew; system message and settings stay.", footer=False),
     Action(
         id="chat.save", key="w", title="Save", argument="FILE", footer=False,
@@ -161,6 +161,10 @@ ACTIONS = (
         help="Type a command, with its arguments; or search among all of them.",
     ),
     Action(id="everywhere.actions", key="full_stop", title="Actions", help="All that can be done here."),
+    Action(
+        id="everywhere.undo", key="z", title="Undo", footer=False,
+        help="Take back what was done last.",
+    ),
     Action(id="everywhere.help", key="question_mark", title="Help", help="What this is, and its keys."),
     Action(
         id="everywhere.detach", key="q", title="Detach",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +16,7 @@ from textual.screen import Screen
 
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
-from workbench.tui import actions, terminal, theme
+from workbench.tui import actions, remembered, terminal, theme
 from workbench.tui.frame import Frame
 from workbench.tui.places import SCREENS, screen_for
 
@@ -52,7 +52,14 @@ class WorkbenchApp(Frame):
         from workbench.tui.screens.command_line import CommandLine
 
         active = [place for place, _ in actions.places_of(self.screen.focused or self.screen)]
-        self.push_screen(CommandLine(text, active), lambda typed: self.perform_command(typed) if typed else None)
+        self.clear_notifications()  # they would cover what is offered
+        self.push_screen(CommandLine(text, active, self.typed_lines), self._typed)
+
+    def _typed(self, line: str | None) -> None:
+        if line:
+            if " " in line:  # a verb alone is typed sooner than found again
+                self.typed_lines.append(line)
+            self.perform_command(line)
 
     # ------------------------------------------------------------------ actions
 
@@ -64,7 +71,8 @@ class WorkbenchApp(Frame):
             return
         why_not = actions.reason(owner, action, argument)
         if why_not is not None:
-            self.tell(why_not, severity="warning")
+            if action.verb != "back":  # an Esc too many
+                self.tell(why_not, severity="warning")
             return
         try:
             getattr(owner, f"do_{action.method}")(argument)
@@ -224,17 +232,35 @@ class WorkbenchApp(Frame):
             lambda done: self.tell(f"The catalog is rebuilt: {done.artifacts} artifacts, {done.runs} runs."),
         )
 
+    def why_not_undo(self, _: str = "") -> str | None:
+        return None if self.last_done else "Nothing was done here that can be taken back."
+
+    def do_undo(self, _: str = "") -> None:
+        assert self.last_done is not None
+        (what, take_back), self.last_done = self.last_done, None
+        take_back()
+        self.tell(f"Taken back: {what}.")
+
     def do_theme(self, argument: str = "") -> None:
         if argument not in theme.THEMES:
             raise WorkbenchError(f"There is no theme {argument!r}.", f"There are: {', '.join(theme.THEMES)}.")
-        self.theme = theme.THEMES[argument].name
+        before = next((name for name, look in theme.THEMES.items() if look.name == self.theme), argument)
+        if argument != before:
+            self.can_be_undone(f"the theme {argument}", partial(self._use_theme, before))
+        self._use_theme(argument)
+
+    def _use_theme(self, name: str) -> None:
+        self.theme = theme.THEMES[name].name
+        remembered.keep_theme(name)
 
 
-def run(project: Project | None, *, debug: bool | None = None) -> None:
+def run(
+    project: Project | None, *, debug: bool | None = None, begin: Callable[[WorkbenchApp], None] | None = None
+) -> None:
     """Open the program, or print a snapshot where there is no terminal for it.
 
-    `debug` (by default what `--debug` or `WORKBENCH_DEBUG` says) shows tracebacks. Raises `SystemExit` if the
-    program failed.
+    `debug` (by default what `--debug` or `WORKBENCH_DEBUG` says) shows tracebacks; `begin(app)` is called once the
+    program is up. Raises `SystemExit` if the program failed.
     """
     at = terminal.detect()
     if not at.full_screen:
@@ -247,6 +273,8 @@ def run(project: Project | None, *, debug: bool | None = None) -> None:
     # Started under nohup, or in the background of a shell, it would outlive its terminal.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     app = WorkbenchApp(project, on=at, debug=debug)
+    if begin is not None:
+        app.call_later(app.call_after_refresh, begin, app)
     farewell = app.run()
     if app.live is not None:
         app.live.close()

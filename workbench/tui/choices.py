@@ -19,20 +19,21 @@ def options(item: RecipeField, live: Live | None) -> list[Option]:
         ]
     if not item.artifact:
         return [(value, "") for value in item.choices or (("true", "false") if item.type is bool else ())]
+    nothing = [] if item.required else [("", "none")]
     if live is None:
-        return []
+        return nothing
     found = {made.name: model_tree.gist(made) for made in live.artifacts if made.kind in item.artifact}
     newest_first = dict(reversed(found.items()))
     for run in live.active():
         if run.produces in item.artifact:
             newest_first.setdefault(run.name, f"being made by {run.id}")
-    return list(newest_first.items())
+    return [*nothing, *newest_first.items()]
 
 
 def choose_artifacts(draft: Draft, live: Live | None) -> None:
-    """An artifact for every field that names one: the newest, and a tokenizer of the chosen corpus."""
+    """An artifact for every field that must name one: the newest, and a tokenizer of the chosen corpus."""
     for item in draft.fields.values():
-        if not item.artifact or draft.texts.get(item.path):
+        if not item.artifact or not item.required or draft.texts.get(item.path):
             continue
         known = [value for value, _ in options(item, live)]
         if item.artifact == ("tokenizer",) and live is not None:

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import Recipe, Section, explain
+from workbench.recipes.base import PATH_OR_NAME, Recipe, Section, explain
 from workbench.recipes.fields import RecipeField, nested, recipe_fields, value_at
 from workbench.recipes.load import STAGES
+from workbench.tui import actions
 from workbench.tui.stages import absolute_sources
 
 FIRST = {
@@ -59,7 +60,8 @@ class Draft:
 
     def first(self) -> tuple[RecipeField, ...]:
         """The fields that matter most."""
-        return tuple(self.fields[path] for path in FIRST.get(self.stage, ()) if path in self.fields)
+        required = (*(path for path, item in self.fields.items() if item.required), "name")
+        return tuple(self.fields[path] for path in FIRST.get(self.stage, required))
 
     def groups(self) -> list[Group]:
         """The other fields, by section."""
@@ -82,6 +84,12 @@ class Draft:
     def set_in(self, group: Group) -> int:
         """How many fields of the group were given a value."""
         return sum(bool(self.texts.get(item.path, "").strip()) for item in group.fields)
+
+    def takes_files(self, item: RecipeField) -> bool:
+        """Whether it may name files beside artifacts of the project."""
+        found = self.kind.model_fields.get(item.path)
+        extra = found.json_schema_extra if found is not None else None
+        return isinstance(extra, dict) and extra.get("path") == PATH_OR_NAME["path"]
 
     def values(self) -> dict[str, Any]:
         """What was typed as values by dotted key, still unchecked."""
@@ -164,6 +172,14 @@ def shown_value(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "\n".join(str(item) for item in value)
     return str(value)
+
+
+def title_of(stage: str) -> str:
+    """What a stage is called where it stands alone: "Pretrain", "Import chat", "DPO"."""
+    action = actions.BY_ACTION.get(f"everywhere.{stage}")
+    if action is not None:
+        return action.title
+    return stage.upper() if len(stage) <= len("GRPO") else stage.replace("-", " ").capitalize()
 
 
 def about(item: RecipeField) -> list[str]:

@@ -18,7 +18,7 @@ from textual.theme import Theme
 
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
-from workbench.tui import terminal, theme
+from workbench.tui import remembered, terminal, theme
 from workbench.tui.keys import KeyQueue
 from workbench.tui.live import Changes, Live
 from workbench.tui.places import SCREENS
@@ -56,6 +56,8 @@ class Frame(App[str]):
         self.set_class(self.terminal.ascii, "-ascii")
         self._polling = False
         self._begun = False
+        self.typed_lines: list[str] = []  # on the command line, oldest first
+        self.last_done: tuple[str, Callable[[], None]] | None = None  # what `z` takes back, and how
         self._ascii: LineFilter | None = None
         self._keys = KeyQueue(self, super().on_event)
 
@@ -85,9 +87,11 @@ class Frame(App[str]):
         return {look.name: look for look in theme.THEMES.values()} | super().available_themes
 
     def first_theme(self) -> str:
-        """The theme that suits the terminal."""
+        """The theme that was chosen last, or else the one that suits the terminal."""
         if self.terminal.few_colours:
             return theme.ANSI.name
+        if (chosen := theme.THEMES.get(remembered.theme())) is not None:
+            return chosen.name
         return theme.LIGHT.name if self.terminal.light else theme.DARK.name
 
     # ------------------------------------------------------------------ what screens use
@@ -101,8 +105,13 @@ class Frame(App[str]):
         return self.terminal.remote
 
     def tell(self, sentence: str, *, severity: str = "information") -> None:
-        """A sentence that goes by itself."""
+        """A sentence that goes by itself, in place of the one before: a pile of them hides what they speak of."""
+        self.clear_notifications()
         self.notify(sentence, severity=severity, markup=False, timeout=6)  # type: ignore[arg-type]
+
+    def can_be_undone(self, what: str, take_back: Callable[[], None]) -> None:
+        """`what` was just done, and `z` takes it back where the screen has no undo of its own."""
+        self.last_done = what, take_back
 
     def show_error(self, error: WorkbenchError) -> None:
         """What happened and what to do, until it is read."""
@@ -185,6 +194,11 @@ class Frame(App[str]):
             self._show(changes)
 
     def _show(self, changes: Changes) -> None:
+        if changes.ended and self.live is not None:
+            from workbench.tui.ended import in_words
+
+            sentence, severity = in_words([self.live.runs[run] for run in changes.ended])
+            self.tell(sentence, severity=severity)
         for screen in reversed(self.screen_stack):
             if isinstance(screen, WorkbenchScreen):
                 screen.catch_up(changes)

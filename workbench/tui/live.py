@@ -99,9 +99,11 @@ class ArtifactRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What is new since the last look: ids of runs, and whether there are other artifacts."""
+    """What is new since the last look: ids of runs, and whether there are other artifacts. `ended` are those of the
+    runs that went on before, or were not there yet."""
 
     runs: frozenset[str] = frozenset()
+    ended: tuple[str, ...] = ()
     artifacts: bool = False
 
     def __bool__(self) -> bool:
@@ -171,7 +173,7 @@ class Live:
         version = catalog.data_version()
         if version == self._version:
             return Changes()
-        fresh = self._version == -1
+        fresh, before = self._version == -1, self.runs
         changed = self._read_runs(catalog, everything=fresh)
         marks = tuple(catalog.rows("SELECT count(*) AS n, max(created) AS newest FROM artifacts")[0].values())
         artifacts = fresh or marks != self._marks
@@ -179,8 +181,13 @@ class Live:
             self.artifacts = _read_artifacts(catalog)
             self._marks = marks
         self._version = version
+        ended = [
+            run.id
+            for run in map(self.runs.__getitem__, changed)
+            if self.loaded and run.ended and (run.id not in before or before[run.id].active)
+        ]
         self.loaded = True
-        return Changes(runs=frozenset(changed), artifacts=artifacts)
+        return Changes(runs=frozenset(changed), ended=tuple(ended), artifacts=artifacts)
 
     def _read_runs(self, catalog: Catalog, *, everything: bool) -> list[str]:
         if everything:

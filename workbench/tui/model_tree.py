@@ -10,7 +10,7 @@ from workbench import figures
 from workbench.tui import safe
 from workbench.tui.live import ArtifactRow
 
-KINDS = ("model", "export")
+KINDS = ("model", "reward", "export")
 Fact = tuple[str, str]  # what, value
 
 BITS_A_WEIGHT = {
@@ -39,13 +39,16 @@ def key(artifact: ArtifactRow) -> tuple[str, str]:
 
 
 def tree(artifacts: Sequence[ArtifactRow]) -> list[Node]:
-    """Models, the newest first, each with what was made from it below, the oldest first."""
+    """Models, the newest first, each with what was made from it below, the oldest first: models that were trained
+    further, reward models, exports."""
     shown = [item for item in artifacts if item.kind in KINDS]
     there = {key(item) for item in shown}
     children: dict[tuple[str, str], list[ArtifactRow]] = {}
     roots = []
     for item in shown:
-        parent = next((made for made in item.inputs.values() if made in there), None)
+        parents = [made for made in item.inputs.values() if made in there]
+        # Trained from its base, even where a reward model was its teacher.
+        parent = min(parents, key=lambda made: KINDS.index(made[0]), default=None)
         if parent is None:
             roots.append(item)
         else:
@@ -85,7 +88,9 @@ def gist(artifact: ArtifactRow) -> str:
     if artifact.kind == "export":
         return f"{number_format(artifact)}, {figures.size(report.get('bytes', artifact.bytes))}"
     for name, unit in (("parameters", "parameters"), ("tokens", "tokens"), ("vocab_size", "tokens"),
-                       ("documents", "documents")):  # fmt: skip
+                       ("documents", "documents"), ("conversations", "conversations"),
+                       ("preferences", "preferences"), ("judgements", "judgements"), ("candidates", "candidates"),
+                       ("prompts", "prompts")):  # fmt: skip
         if isinstance(report.get(name), int):
             return f"{figures.count(report[name])} {unit}"
     return figures.size(artifact.bytes)
@@ -111,7 +116,7 @@ def measured(artifact: ArtifactRow) -> list[Fact]:
              if report.get("tokens_per_second") else None),
             ("took", figures.duration(report["seconds"]) if report.get("seconds") else None),
         ]  # fmt: skip
-    else:
+    elif artifact.kind == "export":
         context = report.get("context_length")
         found = [
             ("format", f"GGUF, {number_format(artifact)}"),
@@ -119,6 +124,8 @@ def measured(artifact: ArtifactRow) -> list[Fact]:
             ("architecture", report.get("architecture")),
             ("context", f"{_count(context)} tokens" if context else None),
         ]
+    else:
+        found = [(name.replace("_", " "), figures.value(value)) for name, value in report.items() if _plain(value)]
     found.append(("on disk", figures.size(artifact.bytes)))
     return [(name, safe.line(value)) for name, value in found if value]
 
@@ -203,6 +210,10 @@ def recipe_lines(recipe: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
 
 def _count(number: Any) -> str | None:
     return figures.count(number) if isinstance(number, int | float) else None
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float | str)
 
 
 def _per_byte(value: Any) -> str | None:

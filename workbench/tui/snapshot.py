@@ -77,4 +77,4 @@ def _going(run: RunRow) -> str:
         parts.append(f"loss {figures.loss(run.loss)}")
     if left is not None:
         parts.append(f"{figures.duration(left)} left")
-    return ", ".join(parts) or safe.line(run.reason or run.state)
+    return ", ".join(parts) or safe.line(run.reason or run.phase or run.state)

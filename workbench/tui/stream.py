@@ -20,6 +20,7 @@ class Stream:
     began: float = 0.0  # when the first token came
     last: float = 0.0
     tokens: int = 0
+    max_tokens: int | None = None
     finish: str = ""
     stopped: bool = False
 
@@ -50,5 +51,6 @@ class Stream:
         """How it went, in one line."""
         rate = self.tokens_per_second()
         speed = f", {rate:.1f} tokens/s" if rate else ""
-        how = {"length": ", cut at max_tokens or the context's end", "stop": ""}.get(self.finish, "")
+        cut = self.tokens == self.max_tokens
+        how = (", cut at max_tokens" if cut else ", cut: the context is full") if self.finish == "length" else ""
         return f"{self.tokens} token{'s' if self.tokens != 1 else ''}{speed}{', stopped' if self.stopped else how}"

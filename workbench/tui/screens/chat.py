@@ -70,7 +70,9 @@ class ChatScreen(Talk):
         if outcome.text:
             self._note(outcome.text)
         if outcome.next == "undone":
-            self.query_one(AskArea).offer(outcome.question)
+            ask = self.query_one(AskArea)
+            ask.offer(outcome.question)
+            ask.select_all()  # another question, or a command, takes its place
         elif outcome.next == "answer":
             self._ask()
         elif outcome.next == "quit":

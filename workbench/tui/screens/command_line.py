@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -32,10 +33,10 @@ class CommandLine(Dialog[str | None]):
     CommandLine.-ascii #box { border-top: ascii $line; }
     """
 
-    def __init__(self, text: str, active: list[str]):
-        """`active` are the places below, innermost first."""
+    def __init__(self, text: str, active: list[str], earlier: Sequence[str] = ()):
+        """`active` are the places below, innermost first; `earlier` lines come back above the first match."""
         super().__init__()
-        self.text, self.active = text, active
+        self.text, self.active, self.earlier = text, active, list(earlier)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
@@ -69,16 +70,21 @@ class CommandLine(Dialog[str | None]):
         table = self.query_one(Table)
         if event.key == "down":
             table.do_down()
+        elif event.key == "up" and table.cursor == 0 and self.earlier:
+            self._write(self.earlier.pop())
         elif event.key == "up":
             table.do_up()
         elif event.key == "tab" and table.row is not None:
-            field = self.query_one(Input)
-            field.value = f"{table.row.verb} "
-            field.cursor_position = len(field.value)
+            self._write(f"{table.row.verb} ")
         else:
             return
         event.stop()
         event.prevent_default()
+
+    def _write(self, text: str) -> None:
+        field = self.query_one(Input)
+        field.value = text
+        field.cursor_position = len(text)
 
     def on_table_opened(self, event: Table.Opened) -> None:
         self.dismiss(event.row.id)

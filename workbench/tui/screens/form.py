@@ -18,7 +18,7 @@ from workbench.runs.plan import Step, plan
 from workbench.store.catalog import open_catalog
 from workbench.store.project import Project
 from workbench.tui import actions, choices, outlook
-from workbench.tui.draft import Checked, Draft, Group, about, shown_value
+from workbench.tui.draft import Checked, Draft, Group, about, shown_value, title_of
 from workbench.tui.live import Changes
 from workbench.tui.outlook import Fact
 from workbench.tui.screens.base import WorkbenchScreen
@@ -69,9 +69,11 @@ class FormScreen(WorkbenchScreen):
         self._before: dict[str, str] = {}  # the texts that stood in it before anything was typed
 
     def heading(self) -> str:
-        return actions.BY_ACTION[f"everywhere.{self.draft.stage}"].title
+        return title_of(self.draft.stage)
 
     def body(self) -> ComposeResult:
+        choices.choose_artifacts(self.draft, self.app.live)
+        self._before = dict(self.draft.texts)
         with Container(id="form"):
             with VerticalScroll(id="fields", classes="pane", can_focus=False) as pane:
                 pane.border_title = "Recipe"
@@ -93,7 +95,8 @@ class FormScreen(WorkbenchScreen):
 
     def _row(self, item: RecipeField) -> Row:
         text = self.draft.texts.get(item.path, "")
-        return Row(item, control(item, text, choices.options(item, self.app.live)))
+        known = choices.options(item, self.app.live)
+        return Row(item, control(item, text, known, types=self.draft.takes_files(item)))
 
     def rows(self) -> Iterator[Row]:
         yield from self.query(Row)
@@ -101,11 +104,6 @@ class FormScreen(WorkbenchScreen):
     # ------------------------------------------------------------------ what is shown
 
     def on_mount(self) -> None:
-        choices.choose_artifacts(self.draft, self.app.live)
-        self._before = dict(self.draft.texts)
-        for row in self.rows():
-            if isinstance(row.control, Pick):
-                row.control.set_options(choices.options(row.field, self.app.live), self._shown(row.field))
         self._bring_up_to_date()
         next(self.rows()).control.focus()
 
@@ -127,9 +125,6 @@ class FormScreen(WorkbenchScreen):
         self.draft.texts[row.field.path] = text
         self.said = ""
         self._bring_up_to_date()
-
-    def _shown(self, item: RecipeField) -> str:
-        return self.draft.texts.get(item.path) or shown_value(item.default)
 
     def _bring_up_to_date(self) -> None:
         """Check the draft, and show what follows from it."""
@@ -228,6 +223,9 @@ class FormScreen(WorkbenchScreen):
         said: list[tuple[str, str]] = [(row.field.description, "text")]
         if not (narrow and len(row.field.description) > self.size.width - 4):  # two lines are all there is room for
             said.append((("  " if narrow else "\n") + " · ".join(about(row.field)), "muted"))
+        if row.field.artifact and not isinstance(row.control, Pick):
+            known = ", ".join(value for value, _ in choices.options(row.field, self.app.live)) or "none yet"
+            said.append((f"{'  ' if narrow else chr(10)}in this project: {known}", "muted"))
         words.say(*said)
 
     async def on_fold_toggled(self, event: Fold.Toggled) -> None:

@@ -255,7 +255,7 @@ def reported(item: ArtifactRow) -> list[tuple[str, str]]:
     """What its run reported, as pairs; models and exports in the words of the Models screen."""
     from workbench.tui import model_tree
 
-    if item.kind in model_tree.KINDS:
+    if item.kind in ("model", "export"):
         return [*model_tree.measured(item), *model_tree.check(item)]
     return [("on disk", figures.size(item.bytes))] + [
         (name.replace("_", " "), figures.size(value) if name.endswith("bytes") else figures.value(value))

@@ -117,12 +117,16 @@ class Menu(Dialog[str | None]):
 def action_menu(over: Screen[object], *, ascii: bool) -> Menu:
     """All that can be done on `over`, the innermost place first, and why what cannot be done cannot."""
     choices = []
+    taken: set[str] = set()  # keys of inner places
     for place, owner in actions.places_of(over.focused or over):
         if place in PARTS:
             continue
         for action in actions.of(place):
             if action.key != "escape" and action.id not in ("everywhere.actions", "everywhere.command"):
                 keys = tuple(key for key in action.key.split(",") if key not in ("", "escape"))
+                if keys and taken.issuperset(keys):
+                    continue
+                taken.update(keys)
                 shown = actions.shown_key(action, ascii=ascii) or ":"
                 why_not = actions.reason(owner, action)
                 choices.append(Choice(action.id, keys, shown, action.title, action.help, why_not))

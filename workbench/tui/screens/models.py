@@ -209,14 +209,20 @@ class ModelsScreen(WorkbenchScreen):
             for node in nodes
             if argument in (node.artifact.id, f"{node.artifact.kind}/{node.artifact.id}")
         ]
-        return next(iter(sorted(found, key=lambda item: item.kind == "export")), None)
+        return next(iter(sorted(found, key=lambda item: model_tree.KINDS.index(item.kind))), None)
 
     def _why_none(self, argument: str) -> str | None:
         if self._meant(argument) is not None:
             return None
         return f"There is no model or export {argument!r}." if argument else "There is no model to choose."
 
-    why_not_chat = why_not_verify = _why_none
+    why_not_verify = _why_none
+
+    def why_not_chat(self, argument: str = "") -> str | None:
+        item = self._meant(argument)
+        if item is not None and item.kind == "reward":
+            return f"{item.id} is a reward model: it scores answers, and writes none."
+        return self._why_none(argument)
 
     def do_chat(self, argument: str = "") -> None:
         item = self._meant(argument)
@@ -228,7 +234,8 @@ class ModelsScreen(WorkbenchScreen):
         if item is None:
             return self._why_none(argument)
         if item.kind != "model":
-            return f"{item.id} is an export: choose the model that it was made from, and export that."
+            what = "an export" if item.kind == "export" else "a reward model"
+            return f"{item.id} is {what}: choose the model that it was made from, and export that."
         return self.app.why_not_export()
 
     def do_export(self, argument: str = "") -> None:

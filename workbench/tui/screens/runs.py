@@ -110,7 +110,7 @@ class RunsScreen(RunActions, WorkbenchScreen):
             return
         self.set_class(live.loaded and not live.runs, "-empty")
         if live.loaded and not live.runs:
-            first = ("n", "what to do first, on the map (g m)")
+            first = ("g m", "what to do first, on the map")
             self.query_one("#none", Empty).say("Nothing was started in this project yet.", first)
         table = self.query_one(Table)
         empty = not table.rows
@@ -284,10 +284,15 @@ class RunsScreen(RunActions, WorkbenchScreen):
             field.value = ""
             self.remove_class("-filtering")
         elif self.marked:
-            self.marked.clear()
-            self._title_list()
+            self.app.can_be_undone(f"{len(self.marked)} marks cleared", partial(self._mark_again, self.marked))
+            self._mark_again([])
         self.query_one(Table).refresh()
         self.query_one(Table).focus()
+
+    def _mark_again(self, marked: list[str]) -> None:
+        self.marked = marked
+        self._title_list()
+        self.query_one(Table).refresh()
 
     def why_not_back(self, _: str = "") -> str | None:
         if self.has_class("-zoomed") or self.has_class("-filtering") or self.marked:
@@ -298,6 +303,8 @@ class RunsScreen(RunActions, WorkbenchScreen):
 
     def why_not_zoom(self, _: str = "") -> str | None:
         return None if self.run is not None else "There is no run to look at."
+
+    why_not_log = why_not_samples = why_not_checkpoints = why_not_events = why_not_recipe = why_not_zoom
 
     def do_zoom(self, _: str = "") -> None:
         self._zoom(not self.has_class("-zoomed"))

@@ -211,7 +211,7 @@ class Talk(WorkbenchScreen):
     def _answer(self) -> None:
         """Stream the answer that the conversation awaits."""
         assert self.process is not None
-        self.stream = Stream()
+        self.stream = Stream(max_tokens=self.conversation.sampling.max_tokens)
         self.query_one(Transcript).say("assistant")
         self.run_worker(self._stream(self.process, self.stream), exit_on_error=True)
 
@@ -233,7 +233,8 @@ class Talk(WorkbenchScreen):
         self.conversation.answer("".join(stream.pieces))
         self.stream = None
         if problem is not None:
-            self._note(str(problem), "error")
+            begin = " /new does that." if "new conversation" in problem.remedy else ""
+            self._note(f"{problem}{begin}", "error")
             await self._look_after(process)
         else:
             self._note(stream.summary())

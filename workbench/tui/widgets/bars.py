@@ -9,6 +9,7 @@ from textual.widgets import Static
 
 from workbench import figures
 from workbench.tui import actions, safe, theme
+from workbench.tui.widgets import run_cells
 from workbench.tui.widgets.painted import Painted
 
 if TYPE_CHECKING:
@@ -160,12 +161,10 @@ class Footer(Painted, Static):
 
 
 def doing(run: RunRow) -> str:
-    """What a run is at: "45%", "queued", "tokenising 1,024"."""
+    """What a run is at: "45%", "queued", "1,024 files"."""
     if run.state != "running":
         return theme.look(run.state).word
     share = run.share()
     if share is not None:
         return f"{share:.0%}"
-    if run.step:
-        return f"{figures.count(run.step)} {safe.line(run.unit or '')}".strip()
-    return safe.line(run.phase) if run.phase else "starting"
+    return run_cells.at(run) or "starting"

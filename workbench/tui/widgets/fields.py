@@ -129,8 +129,8 @@ class Pick(Field, Painted, Static, can_focus=True):
         if not self.options and not self.value:
             return self.assemble(("none yet", "muted"))
         sides = "key" if self.has_focus and len(self.options) > 1 else "line"
-        text = self.assemble((f"{left} ", sides), safe.line(self.value), (f" {right}", sides))
-        if hint:
+        text = self.assemble((f"{left} ", sides), safe.line(self.value or hint), (f" {right}", sides))
+        if hint and self.value:
             text.append_text(self.assemble((f"  {safe.line(hint)}", "muted")))
         text.truncate(self.content_size.width or 20, overflow="ellipsis")
         return text
@@ -151,9 +151,12 @@ class Pick(Field, Painted, Static, can_focus=True):
         from workbench.tui.screens.menu import Choice, Menu
 
         if self.options:
-            choices = [Choice(value, (), "", safe.line(value), safe.line(hint)) for value, hint in self.options]
+            choices = [
+                Choice(value, (), "", safe.line(value or hint), safe.line(hint if value else ""))
+                for value, hint in self.options
+            ]
             menu = Menu(self.title, choices, chosen=self.value)
-            self.app.push_screen(menu, lambda value: self.choose(value) if value else None)
+            self.app.push_screen(menu, lambda value: self.choose(value) if value is not None else None)
 
     def on_click(self, event: events.Click) -> None:
         self.action_list()

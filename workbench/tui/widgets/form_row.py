@@ -17,13 +17,19 @@ from workbench.tui.widgets.fields import LineField, LinesField, Pick
 Control = LineField | LinesField | Pick
 
 
-def control(item: RecipeField, text: str, options: Sequence[tuple[str, str]]) -> Control:
-    """What a field is typed or chosen with; `text` stands in it."""
-    if item.artifact or item.choices or item.type is bool:
+def control(item: RecipeField, text: str, options: Sequence[tuple[str, str]], *, types: bool) -> Control:
+    """What a field is typed or chosen with; `text` stands in it. `types`: also what is not among the options."""
+    if not item.many and not types and (item.artifact or item.choices or item.type is bool):
         return Pick(item.name, options, text or shown_value(item.default))
     if item.many:
-        return LinesField(text, placeholder=shown_value(item.default) or "paths of files and folders, or globs")
+        return LinesField(text, placeholder=_hint(item))
     return LineField(text)
+
+
+def _hint(item: RecipeField) -> str:
+    if item.artifact:
+        return "names, one a line; NAME=WEIGHT for a mixture" if item.path == "data" else "names, one a line"
+    return shown_value(item.default) or "paths of files and folders, or globs"
 
 
 class Row(Vertical):

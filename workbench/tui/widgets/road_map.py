@@ -177,8 +177,7 @@ class RoadMap(Painted, Static, can_focus=True):
 
     def _waiting(self, run: RunRow) -> Text:
         """What it is at, where that is no share of a whole."""
-        done = f"{figures.count(run.step)} {run.unit or ''}" if run.step else ""
-        return self.assemble((safe.line(run.reason or run.phase or done), "muted"))
+        return self.assemble((safe.line(run.reason) or run_cells.at(run), "muted"))
 
     def _state(self, stop: Stop) -> Text:
         if stop.run is not None and stop.state in ("making", "failed"):
@@ -209,7 +208,9 @@ class RoadMap(Painted, Static, can_focus=True):
         self._say(opened=True)
 
     def why_not_open(self, _: str = "") -> str | None:
-        return None if self.chosen and self.chosen.artifact else "Nothing is made there yet."
+        if self.chosen and self.chosen.artifact:
+            return None
+        return "Nothing is made there yet: a starts it, n does what comes next."
 
     def on_focus(self) -> None:
         self.refresh()

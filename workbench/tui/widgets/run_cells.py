@@ -47,9 +47,15 @@ def progress(on: Painted, run: RunRow, width: int = 10) -> Text:
         return on.assemble((safe.line(run.reason) or "waiting", "muted"))
     style = "busy" if run.active else "muted"
     share = run.share()
-    if share is None and run.step:
-        return on.assemble((f"{figures.count(run.step)} {safe.line(run.unit or '')}".strip(), style))
+    if share is None:
+        return on.assemble((at(run), style))
     return bar(on, share, width, style)
+
+
+def at(run: RunRow) -> str:
+    """What a run is at, where that is no share of a whole: its phase, or else how much is done."""
+    done = f"{figures.count(run.step)} {safe.line(run.unit or '')}".strip() if run.step else ""
+    return safe.line(run.phase) if run.phase else done
 
 
 def row(on: Painted, run: RunRow, now: float, *, marked: bool) -> list[Text]:
