@@ -6,7 +6,7 @@ which answers are written beside it, on how many processes there are, or on what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,8 @@ def write_answers(
     prompts: Sequence[np.ndarray],
     uniform_RT: torch.Tensor,
     drawing: Drawing,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> list[np.ndarray] | None:
-    """The ids of an answer to each of R prompts, int64 [its length]; None once `cancelled` says so.
+) -> list[np.ndarray]:
+    """The ids of an answer to each of R prompts, int64 [its length].
 
     `model` is transformers', perhaps with an adapter, without dropout. `uniform_RT` are float64 in [0, 1).
     """
@@ -44,9 +43,7 @@ def write_answers(
     while order:
         rows = _rows_at_once(model, prompts, order, drawing.max_tokens)
         chosen, order = order[:rows], order[rows:]
-        written = _write_batch(model, [prompts[row] for row in chosen], uniform_RT[chosen], drawing, cancelled)
-        if written is None:
-            return None
+        written = _write_batch(model, [prompts[row] for row in chosen], uniform_RT[chosen], drawing)
         for row, answer in zip(chosen, written, strict=True):
             answers[row] = answer
     return answers
@@ -58,8 +55,7 @@ def _write_batch(
     prompts: Sequence[np.ndarray],
     uniform_BT: torch.Tensor,
     drawing: Drawing,
-    cancelled: Callable[[], bool],
-) -> list[np.ndarray] | None:
+) -> list[np.ndarray]:
     device = next(model.parameters()).device
     count, width = len(prompts), max(len(prompt) for prompt in prompts)
     ids_BP = torch.full((count, width), drawing.pad_id)
@@ -78,8 +74,6 @@ def _write_batch(
     fed_AL = ids_BP.to(device)
     positions_AL = (seen_BL[:, :width].long().cumsum(1) - 1).clamp_min(0)
     for place in range(drawing.max_tokens):
-        if cancelled():
-            return None
         logits_AV = model(
             input_ids=fed_AL,
             attention_mask=seen_BL[rows_A, : width + place],

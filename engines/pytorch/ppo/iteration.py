@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,17 +69,13 @@ class Learner:
 
     # ------------------------------------------------------------------ answers
 
-    def write(
-        self, prompts: Sequence[Prompt], key: tuple[int, ...], cancelled: Callable[[], bool] = lambda: False
-    ) -> list[Written] | None:
-        """This process's share of answers to `prompts`; their draws are a function of `key`. None once cancelled."""
+    def write(self, prompts: Sequence[Prompt], key: tuple[int, ...]) -> list[Written]:
+        """This process's share of answers to `prompts`; their draws are a function of `key`."""
         share = self.processes.share(len(prompts))
         uniform_RT = uniform_numbers(len(prompts), self.drawing.max_tokens, *key)[share]
         own = [prompt.ids_L for prompt in prompts[share]]
         with self.models.policy.evaluating():
-            answers = write_answers(self.models.policy.model, own, uniform_RT, self.drawing, cancelled)
-        if answers is None:
-            return None
+            answers = write_answers(self.models.policy.model, own, uniform_RT, self.drawing)
         return [
             Written(prompt=prompt, answer=answer, ended=int(answer[-1]) in self.drawing.end_ids)
             for prompt, answer in zip(own, answers, strict=True)
@@ -168,7 +164,7 @@ class Learner:
                 norms = torch.maximum(norms, self._optimizer_step())
                 steps += 1
         sums /= steps
-        policy, value, clipped, clipped_value = self.processes.total(sums.cpu()).tolist()
+        policy, value, clipped, clipped_value = self.processes.total(sums.cpu().clone()).tolist()
         figures = {
             "policy_loss": policy,
             "value_loss": value,

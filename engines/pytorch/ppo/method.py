@@ -88,11 +88,10 @@ class PpoMethod:
 
         "eval_loss" is the objective that PPO climbs, negated: kl_coef · KL - reward, with the recipe's kl_coef.
         """
-        learner = self._learner
-        held_out = self._prompts.held_out
-        written = learner.write(held_out, (self.recipe.seed, EVALUATION), cancelled)
-        if written is None:
+        if cancelled():  # once: processes have to ask alike, and write answers of different lengths
             return None
+        learner, held_out = self._learner, self._prompts.held_out
+        written = learner.write(held_out, (self.recipe.seed, EVALUATION))
         size = self.recipe.batch.per_device_batch_size or len(held_out)
         scored: list[MicroBatch] = []
         ordered = sorted(written, key=lambda item: len(item.prompt) + len(item.answer))
@@ -138,7 +137,6 @@ class PpoMethod:
         watch = Stopwatch(self.policy.device)
         prompts = self._prompts.batch(step, self.batch_size)
         written = self._learner.write(prompts, (self.recipe.seed, ANSWERS, step))
-        assert written is not None  # nothing cancels it
         generation = watch.lap()
         mini_batches = self._learner.score(written, step)
         return _Scored(step=step, mini_batches=mini_batches, generation_seconds=generation, scoring_seconds=watch.lap())
