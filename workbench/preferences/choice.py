@@ -12,6 +12,7 @@ from workbench.preferences.candidates import Candidates, Prompt
 from workbench.preferences.judgements import Book, Judgement
 
 MIN_DISTANCE = 10  # judgements between a pair and its hidden repeat
+REPEAT_TRIES = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,9 @@ class Choice:
         self._prompt_of: dict[frozenset[str], Prompt] = {}
         self._waiting: dict[frozenset[str], None] = {}  # judged by nobody; in the order in which they come
         self._judged_by: dict[frozenset[str], set[str]] = {}
+        self._of_others: dict[frozenset[str], None] = {}  # judged by others, but not by this rater
+        self._own: list[Judgement] = []  # of pairs, by this rater, without repeats
+        self._repeated: set[str] = set()  # which of them came again
         self._flagged: set[str] = set()
         self.add(candidates.prompts.values())
         self._counted = len(book.history)
@@ -101,9 +105,9 @@ class Choice:
         draw = self._random.random()
         if draw < self.repeat and (again := self._repeat()):
             return again
-        if draw < self.repeat + self.overlap and (pair := self._first(self._of_others(), busy)):
+        if draw < self.repeat + self.overlap and (pair := self._first(self._of_others, busy)):
             return self._sided(pair)
-        pair = self._first(self._waiting, busy) or (self._first(self._of_others(), busy) if self.overlap else None)
+        pair = self._first(self._waiting, busy) or (self._first(self._of_others, busy) if self.overlap else None)
         return self._sided(pair) if pair else None
 
     def next_set(self, taken: Iterable[frozenset[str]] = ()) -> Prompt | None:
@@ -127,6 +131,8 @@ class Choice:
     @property
     def left(self) -> int:
         """Pairs that nobody has judged."""
+        if not self._flagged:
+            return len(self._waiting)
         return sum(1 for pair in self._waiting if self._prompt_of[pair].id not in self._flagged)
 
     @property
@@ -158,20 +164,15 @@ class Choice:
             (pair for pair in pairs if pair not in busy and self._prompt_of[pair].id not in self._flagged), None
         )
 
-    def _of_others(self) -> Iterable[frozenset[str]]:
-        return (pair for pair, raters in self._judged_by.items() if self.rater not in raters)
-
     def _repeat(self) -> Pair | None:
         """An own pair of some time ago, the sides swapped, that was not repeated yet."""
-        own = [item for item in self.book.of(self.rater) if item.kind == "pair"]
-        repeated = {item.repeat_of for item in own}
-        old = [item for item in own[:-MIN_DISTANCE] if not item.repeat_of and item.id not in repeated]
-        old = [item for item in old if item.pair in self._prompt_of and item.prompt not in self._flagged]
-        if not old:
-            return None
-        chosen = self._random.choice(old)
-        prompt = self._prompt_of[chosen.pair]
-        return Pair(prompt=prompt, left=chosen.right, right=chosen.left, repeat_of=chosen.id)
+        old = len(self._own) - MIN_DISTANCE
+        for _ in range(REPEAT_TRIES if old > 0 else 0):  # by trial: a look at all would be felt with 10,000 of them
+            chosen = self._own[self._random.randrange(old)]
+            if chosen.id not in self._repeated and chosen.prompt not in self._flagged:
+                prompt = self._prompt_of[chosen.pair]
+                return Pair(prompt=prompt, left=chosen.right, right=chosen.left, repeat_of=chosen.id)
+        return None
 
     def _sided(self, pair: frozenset[str]) -> Pair:
         left, right = self._random.sample(sorted(pair), 2)
@@ -186,12 +187,22 @@ class Choice:
             pairs = [frozenset(two) for two in itertools.combinations(itertools.chain(*judgement.order), 2)]
         for pair in pairs:
             if pair in self._prompt_of:
-                self._judged_by.setdefault(pair, set()).add(judgement.rater)
+                judged_by = self._judged_by.setdefault(pair, set())
+                judged_by.add(judgement.rater)
                 self._waiting.pop(pair, None)
+                if self.rater in judged_by:
+                    self._of_others.pop(pair, None)
+                else:
+                    self._of_others[pair] = None
+        if judgement.kind == "pair" and judgement.rater == self.rater and judgement.pair in self._prompt_of:
+            if judgement.repeat_of:
+                self._repeated.add(judgement.repeat_of)
+            else:
+                self._own.append(judgement)
 
     def _recount(self) -> None:
-        self._judged_by.clear()
-        self._flagged.clear()
+        for found in (self._judged_by, self._of_others, self._own, self._repeated, self._flagged):
+            found.clear()
         waiting = dict.fromkeys(self._prompt_of)
         if self.scores:
             waiting = dict.fromkeys(sorted(waiting, key=self._certainty))

@@ -189,7 +189,8 @@ class Judging(WorkbenchScreen):
         question = self.query_one("#prompt", AnswerText)
         entitle(question, "Prompt", "Tab, then arrows: more of it" if question.overflows else "")
         for place, pane in enumerate(self.panes):
-            left = pane.lines_left if not pane.read else 0
+            # What fits is seen as soon as it is drawn; to say before that it is not would draw it twice.
+            left = pane.lines_left if pane.overflows and not pane.read else 0
             entitle(pane, self.pane_title(place), f"{left} more line{'s' if left > 1 else ''}: Space" if left else "")
 
     def pane_title(self, place: int) -> str:
