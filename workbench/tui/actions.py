@@ -44,6 +44,36 @@ class Action:
         return self.verb.replace("-", "_")
 
 
+def _judging(place: str) -> tuple[Action, ...]:
+    """What is done with a pair and with a whole set alike."""
+    return (
+        Action(
+            id=f"{place}.page", key="space", title="Read on", footer=False,
+            help="A page down, or to the next answer that was not read to its end.",
+        ),
+        Action(id=f"{place}.next", key="tab,right", title="Next", help="The next answer.", footer=False),
+        Action(id=f"{place}.previous", key="left", title="Previous", help="The answer before.", footer=False),
+        Action(id=f"{place}.skip", key="s", title="Skip", help="Not to be asked about this; others are."),
+        Action(
+            id=f"{place}.flag", key="f", title="Flag", argument="NOTE",
+            help="The prompt is no good: nothing of it comes again, to anyone.",
+        ),
+        Action(
+            id=f"{place}.edit", key="e", title="Edit",
+            help="Rewrite the answer that has the focus: a row for SFT, and better than what it was.",
+        ),
+        Action(id=f"{place}.tags", key="t", title="Tags", argument="TAG...", help="Tags of it.", footer=False),
+        Action(id=f"{place}.note", key="n", title="Note", argument="TEXT", help="A note on it.", footer=False),
+        Action(id=f"{place}.undo", key="z", title="Undo", help="Take back what you judged last; it is shown again."),
+        Action(
+            id=f"{place}.standing", key="i", title="Standing",
+            help="What the judgements have come to: agreement, biases, the models' strengths, how many pairs to go.",
+        ),
+        Action(id=f"{place}.zoom", key="plus", title="Zoom", help="One text over the screen, and back.", footer=False),
+        Action(id=f"{place}.back", key="escape", title="Back", help="Leave the zoom, or go back.", footer=False),
+    )  # fmt: skip
+
+
 ACTIONS = (
     # Start
     Action(id="start.new", key="n", title="New project", help="Make a project in an empty folder."),
@@ -128,6 +158,45 @@ ACTIONS = (
     Action(id="ask.earlier", key="up", title="Earlier", help="What was sent before."),
     Action(id="ask.later", key="down", title="Later", help="What was sent after that.", footer=False),
     Action(id="ask.keys", key="escape", title="Keys", help="Leave the line: letters are keys then; i comes back."),
+    # Arena
+    Action(
+        id="arena.rank", title="Rank", argument="NAME", footer=False,
+        help="Judge the chosen answers in pairs. Enter on a row does that, too.",
+    ),
+    Action(id="arena.order", key="w", title="Whole sets", argument="NAME", help="Order all answers to a prompt."),
+    Action(
+        id="arena.compare", key="m", title="Models", argument="NAME",
+        help="Compare models: only pairs of answers by different ones.",
+    ),
+    Action(id="arena.rater", key="n", title="Rater", argument="NAME", help="Judge under another name."),
+    # Pairs
+    Action(id="ranking.a-much", key="1", title="A, by far", help="The first answer is much better.", footer=False),
+    Action(id="ranking.a", key="2", title="A", help="The first answer is better.", footer=False),
+    Action(id="ranking.tie", key="3", title="Tie", help="They are equally good.", footer=False),
+    Action(id="ranking.b", key="4", title="B", help="The second answer is better.", footer=False),
+    Action(id="ranking.b-much", key="5", title="B, by far", help="The second answer is much better.", footer=False),
+    Action(id="ranking.both-bad", key="b", title="Both bad", help="Neither is any good.", footer=False),
+    *_judging("ranking"),
+    # Whole sets
+    Action(id="ordering.first", key="1", title="Place 1", help="Answer 1 comes next in the order.", footer=False),
+    Action(id="ordering.second", key="2", title="Place 2", help="Answer 2 comes next in the order.", footer=False),
+    Action(id="ordering.third", key="3", title="Place 3", help="Answer 3 comes next in the order.", footer=False),
+    Action(id="ordering.fourth", key="4", title="Place 4", help="Answer 4 comes next in the order.", footer=False),
+    Action(id="ordering.fifth", key="5", title="Place 5", help="Answer 5 comes next in the order.", footer=False),
+    Action(id="ordering.sixth", key="6", title="Place 6", help="Answer 6 comes next in the order.", footer=False),
+    Action(id="ordering.seventh", key="7", title="Place 7", help="Answer 7 comes next in the order.", footer=False),
+    Action(id="ordering.eighth", key="8", title="Place 8", help="Answer 8 comes next in the order.", footer=False),
+    Action(
+        id="ordering.equal", key="equals_sign", title="As good", footer=False,
+        help="The next one is as good as the last. Space says so, too, once all is read.",
+    ),
+    Action(id="ordering.take-back", key="backspace", title="Take back", help="What was placed last.", footer=False),
+    Action(id="ordering.keep", key="enter", title="Keep", help="Keep this order, and go on to the next set."),
+    *_judging("ordering"),
+    Action(id="answer.up", key="up", title="Up", help="The line above.", footer=False),
+    Action(id="answer.down", key="down", title="Down", help="The line below.", footer=False),
+    Action(id="answer.first", key="home", title="First", help="The beginning.", footer=False),
+    Action(id="answer.last", key="end", title="Last", help="The end; what was jumped over is not read.", footer=False),
     # Forms
     Action(id="form.start", key="s", title="Start", help="Start it with these values, and go to its run."),
     Action(id="form.fold", key="f", title="Fold", help="Show or hide all further settings."),
@@ -197,9 +266,9 @@ BY_ACTION = {action.id: action for action in ACTIONS}
 KEY_NAMES = {
     "slash": "/", "full_stop": ".", "colon": ":", "question_mark": "?", "plus": "+", "space": "Space",
     "escape": "Esc", "enter": "Enter", "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "PgUp",
-    "pagedown": "PgDn", "home": "Home", "end": "End", "tab": "Tab",
+    "pagedown": "PgDn", "home": "Home", "end": "End", "tab": "Tab", "equals_sign": "=", "backspace": "Backspace",
 }  # fmt: skip
-WRITTEN_KEYS = ("slash", "full_stop", "colon", "question_mark", "plus", "space")
+WRITTEN_KEYS = ("slash", "full_stop", "colon", "question_mark", "plus", "space", "equals_sign")
 PLAIN_KEY_NAMES = {"up": "Up", "down": "Down", "left": "Left", "right": "Right"}
 
 
