@@ -1,4 +1,4 @@
-"""From the key that judges a pair to the next pair on the screen, in a real pseudo-terminal, with 10,000 judgements kept.
+"""From the key that judges a pair to the next pair on the screen, in a real pseudo-terminal, with 10,000 pairs judged.
 
 Each verdict is written and flushed to the disk before the next pair is drawn. The clock stops when both of its answers
 have arrived. A second session of another rater is open on the same set. In turns with it, a minimal Textual app that
@@ -30,7 +30,7 @@ from workbench.store.project import Project, create
 
 STORED = 10_000
 PROMPTS = 2_000  # of four answers: 12,000 pairs
-WORDS = "the model reads a line of text and predicts what comes next from all that it has seen before".split()
+WORDS = ("the", "model", "reads", "a", "line", "of", "text", "and", "predicts", "what", "comes", "next", "from", "it")
 TEXTS = re.compile(rb"answer-(\d+)-(\d+)\.")
 AIM_SECONDS = 0.050
 

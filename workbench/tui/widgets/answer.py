@@ -76,12 +76,16 @@ class AnswerText(Painted, ScrollView, can_focus=True, inherit_bindings=False):
 
     def _wrap(self) -> None:
         self._width = min(READABLE, max(8, self.scrollable_content_region.width))
+        before = len(self.lines)
         self.lines = wrap(self.text, self._width)
         self._ink = [0, *accumulate(len("".join(line.split())) for line in self.lines)]
         # Not by assignment, which lays out and draws the whole screen anew.
         self.set_reactive(AnswerText.virtual_size, Size(1, len(self.lines)))
         self._scroll_update(self.virtual_size)
-        self.refresh()
+        if self.scroll_offset.y:
+            self.refresh()
+        else:  # what is blank stays so
+            self.refresh_lines(0, max(before, len(self.lines)))
 
     def _go_to_beginning(self) -> None:
         if self._ends:
