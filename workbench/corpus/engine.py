@@ -12,7 +12,7 @@ from workbench import durable
 from workbench.contract import Capabilities, Finished, Job, LanguageModel, Reporter, Started, Stopped, Warned
 from workbench.errors import WorkbenchError
 
-STAGES = ("import", "tokenizer", "shards", "import-chat")
+STAGES = ("import", "tokenizer", "shards", "import-chat", "template-chat")
 LIBRARIES = ("numpy", "orjson", "pyarrow", "tiktoken", "tokenizers", "xxhash")
 OPTIONAL = {"tiktoken"}  # without it, shards take longer
 
@@ -80,6 +80,12 @@ def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any]:
             from workbench.corpus.chats.importer import import_chat
 
             return import_chat(validate(ImportChatRecipe, job.recipe), job.output, progress, warn)
+        case "template-chat":
+            from workbench.corpus.chats.tasks import template_chat
+            from workbench.recipes.instructions import TemplateChatRecipe
+
+            tasks = validate(TemplateChatRecipe, job.recipe).resolved()
+            return template_chat(tasks, job.output, progress, warn)
     raise WorkbenchError(
         f"The corpus engine has no stage {job.stage!r}.", f"It runs {', '.join(STAGES[:-1])} and {STAGES[-1]}."
     )
