@@ -71,7 +71,7 @@ class WorkbenchApp(Frame):
             return
         why_not = actions.reason(owner, action, argument)
         if why_not is not None:
-            if action.verb != "back":  # an Esc too many
+            if not (action.key == "escape" and action.verb in ("back", "stop")):  # an Esc too many
                 self.tell(why_not, severity="warning")
             return
         try:

@@ -13,6 +13,8 @@ from workbench.tui.widgets.ask import AskArea
 from workbench.tui.widgets.table import Table
 from workbench.tui.widgets.transcript import Transcript
 
+ELSEWHERE = "elsewhere:"  # no id of an artifact has a colon
+
 
 class ChatScreen(Talk):
     """Answers to keys and commands."""
@@ -60,11 +62,14 @@ class ChatScreen(Talk):
     def _obey(self, command: commands.Command) -> None:
         project = self.app.project
         assert project is not None
+        before = list(self.conversation.turns)
         try:
             outcome = commands.apply(command, self.conversation, folder=project.root)
         except WorkbenchError as error:
             self._note(str(error), "error")
             return
+        if outcome.next == "cleared":
+            self.cleared = before
         if outcome.next in ("answer", "cleared", "undone"):
             self._show_turns()
         if outcome.text:
@@ -112,13 +117,23 @@ class ChatScreen(Talk):
             return
         known = self.models
         if not known:
-            self.app.ask_line("Open the GGUF file", lambda path: self.do_model(path) if path else None, hint="its path")
+            self._ask_for_a_file()
             return
         from workbench.tui.screens.menu import Choice, Menu
 
         choices = [Choice(model.id, (), "", safe.line(model.name), safe.line(model.about)) for model in known]
+        choices.append(Choice(ELSEWHERE, (), "", "a GGUF file", "from elsewhere, by its path"))
         menu = Menu("Talk to", choices, chosen=self.model.id if self.model else "")
-        self.app.push_screen(menu, lambda chosen: self.do_model(chosen) if chosen else None)
+        self.app.push_screen(menu, self._chosen)
+
+    def _chosen(self, model: str | None) -> None:
+        if model == ELSEWHERE:
+            self._ask_for_a_file()
+        elif model:
+            self.do_model(model)
+
+    def _ask_for_a_file(self) -> None:
+        self.app.ask_line("Open the GGUF file", lambda path: self.do_model(path) if path else None, hint="its path")
 
     def do_settings(self, argument: str = "") -> None:
         if argument:
@@ -157,12 +172,20 @@ class ChatScreen(Talk):
             return "An answer is being written: Esc stops it."
         return None if self.conversation.turns else "Nothing was said yet."
 
-    why_not_retry = why_not_undo = why_not_clear = why_not_save = _why_not_turn
+    why_not_retry = why_not_clear = why_not_save = _why_not_turn
+
+    def why_not_undo(self, _: str = "") -> str | None:
+        return self._why_not_turn() if self.stream is not None or not self.cleared else None
 
     def do_retry(self, _: str = "") -> None:
         self._obey(commands.Command("retry"))
 
     def do_undo(self, _: str = "") -> None:
+        if not self.conversation.turns:
+            self.conversation.turns, self.cleared = self.cleared, []
+            self._show_turns()
+            self._show_state()
+            return
         self._obey(commands.Command("undo"))
         self.query_one(AskArea).focus()
 

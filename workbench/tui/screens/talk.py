@@ -54,6 +54,7 @@ class Talk(WorkbenchScreen):
         self.model: ChatModel | None = None
         self.process: ModelProcess | None = None
         self.stream: Stream | None = None
+        self.cleared: list[dict[str, str]] = []  # turns that a new conversation put away
         self._opening = 0  # counts the models that were asked for: a late one is closed again
 
     def body(self) -> ComposeResult:
