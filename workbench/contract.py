@@ -293,6 +293,20 @@ class LanguageModel(Protocol):
 
 
 @runtime_checkable
+class RewardModel(Protocol):
+    """What says how good an answer is; `RewardEngine.open_reward` returns one."""
+
+    def score(self, pairs: Sequence[tuple[Sequence[Message], str]]) -> list[float]:
+        """The score of each (messages, answer). Only differences between answers to the same messages mean something.
+
+        Raises `WorkbenchError` if one is longer than the model's context.
+        """
+
+    def close(self) -> None:
+        """Free the memory."""
+
+
+@runtime_checkable
 class Engine(Protocol):
     """A plug-in: one package and one line in `workbench.registry` (or an entry point `workbench.engines`)."""
 
@@ -312,3 +326,11 @@ class Engine(Protocol):
 
     def load(self, model: Path, **options: Any) -> LanguageModel:
         """Open the model in folder (or file) `model` for generating and scoring."""
+
+
+@runtime_checkable
+class RewardEngine(Engine, Protocol):
+    """An engine that opens reward models too."""
+
+    def open_reward(self, model: Path, **options: Any) -> RewardModel:
+        """Open the reward model in folder `model`."""

@@ -10,11 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workbench.contract import Capabilities, Job, LanguageModel, Reporter
+from workbench.contract import Capabilities, Job, LanguageModel, Reporter, RewardModel
 from workbench.errors import WorkbenchError
 
 STAGES = {
     "pretrain": "pretrain:pretrain",
+    "import-model": "import_model:import_model",
+    "merge-adapter": "merge_adapter:merge_adapter",
     "sft": "sft:supervise",
     "continue": "sft:supervise",
     "reward": "preference_stage:prefer",
@@ -79,6 +81,13 @@ class PyTorchEngine:
 
         return TransformersModel(model, **options)
 
+    def open_reward(self, model: Path, **options: Any) -> RewardModel:
+        """`options` as of `load`. Raises `WorkbenchError` if the folder is no complete reward model."""
+        quieten()
+        from engines.pytorch.reward_model import TransformersReward
+
+        return TransformersReward(model, **options)
+
 
 def library_versions() -> dict[str, str]:
     return {library: metadata.version(library) for library in LIBRARIES if find_spec(library) is not None}
@@ -88,4 +97,5 @@ def quieten() -> None:
     """Keep transformers from looking up its hub, and from drawing progress bars into logs and screens."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -24,6 +24,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -55,6 +56,11 @@ def base_of(folder: Path) -> Path:
             "An adapter needs its base beside it: restore that folder, or merge the adapter before copying it.",
         )
     return base
+
+
+def open_as_stored(folder: Path) -> Any:
+    """The whole model in `folder`, its weights in the number format of their files; raises as `open_causal_lm`."""
+    return _open(folder, AutoModelForCausalLM, "auto")
 
 
 def open_causal_lm(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -143,6 +149,16 @@ def save_whole(model: PreTrainedModel, folder: Path) -> None:
     save_model(model, folder)
 
 
+def generation_config(folder: Path) -> GenerationConfig:
+    """How answers of the model in `folder` end, and are drawn by default."""
+    return GenerationConfig.from_pretrained(folder, local_files_only=True)
+
+
+def adapter_depth(folder: Path) -> int:
+    """How many adapters lie on each other until a whole model comes."""
+    return 1 + adapter_depth(base_of(folder)) if is_adapter(folder) else 0
+
+
 def linear_layers(model: nn.Module) -> list[str]:
     """The distinct ends of the names of linear layers that an adapter may be put on: "q_proj", "down_proj", ..."""
     outputs = {"lm_head", "score", "embed_out"}
@@ -190,7 +206,7 @@ def _open_config(folder: Path) -> PretrainedConfig:
         raise WorkbenchError(f"{folder} cannot be opened as a model: {error}", "Is it complete?") from error
 
 
-def _open(folder: Path, kind: Any, dtype: torch.dtype) -> PreTrainedModel:
+def _open(folder: Path, kind: Any, dtype: torch.dtype | str) -> PreTrainedModel:
     config = _open_config(folder)
     try:
         model, loaded = kind.from_pretrained(

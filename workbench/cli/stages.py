@@ -36,6 +36,10 @@ EXAMPLES = {
         "workbench import-chat rows.jsonl --name chats",
         "workbench import-chat 'data/*.parquet' --format sharegpt --name chats",
     ],
+    "template-chat": [
+        "workbench template-chat reviews.csv --task classification --text-field review --answer-field sentiment",
+        "workbench template-chat quiz.jsonl --task qa --choices-field choices --name quiz",
+    ],
     "import-preferences": [
         "workbench import-preferences pairs.jsonl --name pairs",
         "workbench import-preferences hf:Anthropic/hh-rlhf --name hh",
@@ -54,10 +58,34 @@ EXAMPLES = {
         "workbench judge mine --rule letter-share --letter e --name pairs",
         "workbench judge mine --rule model --model smol-sft --name pairs",
     ],
+    "import-model": [
+        "workbench import-model ~/models/SmolLM2 --name smol",
+        "workbench import-model SmolLM2-135M-Instruct.Q4_1.gguf --name smol",
+    ],
+    "sft": [
+        "workbench sft --base smol --data chats --lora-rank 16 --max-steps 200 --name smol-sft",
+        "workbench sft --base base --data chats=0.7 --data tasks=0.3 --num-train-epochs 3",
+        "workbench sft --base smol --data chats --lora-rank 16 --quantize-base nf4",
+    ],
+    "continue": ["workbench continue --base smol --corpus books --lora-rank 32 --name smol-books"],
+    "reward": ["workbench reward --base smol-sft --preferences pairs --name judge"],
+    "dpo": [
+        "workbench dpo --base smol-sft --preferences pairs --beta 0.1 --name smol-dpo",
+        "workbench dpo --base smol-sft --preferences mine --lora-rank 16 --loss-type ipo",
+    ],
+    "orpo": ["workbench orpo --base smol --preferences pairs --name smol-orpo"],
+    "kto": ["workbench kto --base smol-sft --preferences marks --name smol-kto"],
+    "merge-adapter": ["workbench merge-adapter smol-sft --name smol-merged"],
     "export": ["workbench export base --quantization q8_0 --name base-q8"],
 }
 POSITIONAL = {
-    "import": "sources", "import-chat": "sources", "import-preferences": "sources", "judge": "candidates",
+    "import": "sources",
+    "import-model": "source",
+    "merge-adapter": "model",
+    "import-chat": "sources",
+    "template-chat": "sources",
+    "import-preferences": "sources",
+    "judge": "candidates",
     "export": "model",
 }  # fmt: skip
 

@@ -18,8 +18,12 @@ from workbench.recipes.chats import (
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.fields import nested
+from workbench.recipes.instructions import TemplateChatRecipe
+from workbench.recipes.models import ImportModelRecipe, MergeAdapterRecipe
+from workbench.recipes.preference import DpoRecipe, KtoRecipe, OrpoRecipe, RewardRecipe
 from workbench.recipes.pretrain import PretrainRecipe
 from workbench.recipes.reinforcement import PpoRecipe
+from workbench.recipes.sft import ContinueRecipe, SftRecipe
 
 STAGES: dict[str, type[Recipe]] = {
     "import": ImportRecipe,
@@ -27,11 +31,20 @@ STAGES: dict[str, type[Recipe]] = {
     "shards": ShardsRecipe,
     "pretrain": PretrainRecipe,
     "import-chat": ImportChatRecipe,
+    "template-chat": TemplateChatRecipe,
     "import-preferences": ImportPreferencesRecipe,
     "candidates": CandidatesRecipe,
     "collect": CollectRecipe,
     "judge": JudgeRecipe,
     "ppo": PpoRecipe,
+    "import-model": ImportModelRecipe,
+    "sft": SftRecipe,
+    "continue": ContinueRecipe,
+    "reward": RewardRecipe,
+    "dpo": DpoRecipe,
+    "orpo": OrpoRecipe,
+    "kto": KtoRecipe,
+    "merge-adapter": MergeAdapterRecipe,
     "export": ExportRecipe,
 }
 

@@ -1,0 +1,62 @@
+"""`workbench score`: what a reward model thinks of an answer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from workbench import registry
+from workbench.cli.output import answer, common, complete_artifact, open_current
+from workbench.contract import RewardEngine
+from workbench.errors import WorkbenchError
+from workbench.store import artifacts
+
+
+@click.command(
+    "score",
+    epilog="\b\nExamples:\n  workbench score judge --prompt 'What is a cat?' --answer 'A small animal that purrs.'\n"
+    "  workbench score judge --prompt 'What is a cat?' --answer 'An animal.' --answer 'No idea.' --json",
+)
+@click.argument("model", shell_complete=complete_artifact("reward"))
+@click.option("--prompt", required=True, help="What was asked.")
+@click.option("--answer", "answers", required=True, multiple=True, help="What was answered; - reads it. Repeat it.")
+@click.option("--system", default="", help="What the model was told before.")
+@common
+def score(as_json: bool, model: str, prompt: str, answers: tuple[str, ...], system: str) -> None:
+    """Score answers with the reward MODEL: higher is better, and only differences mean something."""
+    texts = [sys.stdin.read() if text == "-" else text for text in answers]
+    asked = [{"role": "system", "content": system}] if system else []
+    asked.append({"role": "user", "content": prompt})
+    folder, engine = locate(model), registry.engine("pytorch")
+    assert isinstance(engine, RewardEngine)
+    judge = engine.open_reward(folder)
+    try:
+        scores = judge.score([(asked, text) for text in texts])
+    finally:
+        judge.close()
+    if as_json:
+        pairs = [{"answer": text, "score": number} for text, number in zip(texts, scores, strict=True)]
+        answer({"model": model, "prompt": prompt, "score": scores[0], "answers": pairs})
+    else:
+        for number in scores:
+            click.echo(f"{number:.4f}")
+
+
+def locate(model: str) -> Path:
+    """The folder of what a person calls `model`: a reward model of the project, or a folder.
+
+    Raises `WorkbenchError` if there is none.
+    """
+    path = Path(model).expanduser()
+    if (path / "config.json").is_file() or (path / "adapter_config.json").is_file():
+        return path
+    project, catalog = open_current()
+    try:
+        return artifacts.folder_of(project, artifacts.resolve(project, catalog, "reward", model))
+    except WorkbenchError as error:
+        raise WorkbenchError(error.what, error.remedy or "Train one: workbench reward") from None
+
+
+COMMANDS = {"score": score}
