@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -29,6 +30,18 @@ LOWER = {
         "corpus",
         "store",
         "runs",
+        "errors",
+        "durable",
+        "reporting",
+        "registry",
+        "safe_text",
+    },
+    "preferences": {
+        "contract",
+        "recipes",
+        "corpus",
+        "preferences",
+        "store",
         "errors",
         "durable",
         "reporting",
@@ -92,7 +105,8 @@ def test_starting_loads_nothing_heavy(start: str) -> None:
 def test_every_recipe_field_is_read_by_the_code_that_runs_it(stage: str) -> None:
     """A field that is only validated and documented promises what nothing does."""
     read: set[str] = set()
-    for path in [*sources("engines"), *sources("workbench/corpus"), *sources("workbench/runs")]:
+    rooms = ("engines", "workbench/corpus", "workbench/preferences", "workbench/runs")
+    for path in itertools.chain.from_iterable(map(sources, rooms)):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 read.add(node.attr)
