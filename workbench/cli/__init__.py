@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pretrain": ("stages", "Train a model from scratch."),
     "import-chat": ("stages", "Read instruction data into conversations: jsonl, json, csv, parquet, hf:ORG/NAME."),
     "template-chat": ("stages", "Turn rows of a classic task (labels, questions, summaries) into conversations."),
+    "self-instruct": ("stages", "Have a model write new instructions and answers from a few examples."),
     "import-preferences": ("stages", "Read preferences between answers, or marks on single ones."),
     "ppo": ("stages", "Raise a reward model's score of a model's answers, near the model (PPO)."),
     "candidates": ("stages", "Have models write several answers to each prompt, for ranking."),

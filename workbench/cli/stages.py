@@ -40,6 +40,10 @@ EXAMPLES = {
         "workbench template-chat reviews.csv --task classification --text-field review --answer-field sentiment",
         "workbench template-chat quiz.jsonl --task qa --choices-field choices --name quiz",
     ],
+    "self-instruct": [
+        "workbench self-instruct seeds.jsonl --model smol --rows 200 --name drafts",
+        "workbench self-instruct seeds.jsonl --endpoint http://localhost:8080/v1 --judge smol --name drafts",
+    ],
     "import-preferences": [
         "workbench import-preferences pairs.jsonl --name pairs",
         "workbench import-preferences hf:Anthropic/hh-rlhf --name hh",
@@ -84,6 +88,7 @@ POSITIONAL = {
     "merge-adapter": "model",
     "import-chat": "sources",
     "template-chat": "sources",
+    "self-instruct": "sources",
     "import-preferences": "sources",
     "judge": "candidates",
     "export": "model",

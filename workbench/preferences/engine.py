@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench import durable
+from workbench import durable, registry
 from workbench.contract import Capabilities, Finished, Job, LanguageModel, Reporter, Started, Stopped, Warned
 from workbench.errors import WorkbenchError
 
-STAGES = ("import-preferences", "candidates", "collect", "judge")
+if TYPE_CHECKING:
+    from workbench.corpus.progress import ProgressReport
+
+STAGES = ("import-preferences", "candidates", "collect", "judge", "self-instruct")
 LIBRARIES = ("orjson", "pyarrow", "xxhash")
 
 
 class PreferencesEngine:
-    """Runs what makes preferences. Resumed, `candidates` goes on where it was; the others begin anew."""
+    """Runs what makes preferences. Resumed, what models write goes on where it was; the others begin anew."""
 
     name = "preferences"
 
@@ -85,7 +89,35 @@ def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any] | None:
             recipe = validate(JudgeRecipe, job.recipe)
             model = job.inputs.get("model")
             return judge(recipe, job.inputs["candidates"], model, job.output, ProgressReport(reporter))
+        case "self-instruct":
+            return _self_instruct(job, ProgressReport(reporter), warn)
     raise WorkbenchError(f"This engine has no stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}.")
+
+
+def _self_instruct(job: Job, progress: ProgressReport, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Open who writes and who judges, and have them work."""
+    from workbench.preferences.authors import Author, EndpointAuthor, ModelAuthor
+    from workbench.preferences.self_instruct import self_instruct
+    from workbench.recipes.base import validate
+    from workbench.recipes.instructions import SelfInstructRecipe
+
+    recipe = validate(SelfInstructRecipe, job.recipe).resolved()
+    with contextlib.ExitStack() as opened:
+
+        def model(role: str) -> LanguageModel:
+            folder = job.inputs[role]
+            kind = "export" if (folder / "model.gguf").is_file() else "model"
+            found = registry.engine(registry.CHATS_WITH[kind]).load(folder)
+            opened.callback(found.close)
+            return found
+
+        author: Author
+        if recipe.endpoint:
+            author = EndpointAuthor(recipe.endpoint, recipe.endpoint_model, progress.check)
+        else:
+            author = ModelAuthor(model("model"), progress.check)
+        judge = model("judge") if recipe.judge else None
+        return self_instruct(recipe, job.directory, job.output, author, judge, progress, warn)
 
 
 def _collect(lines: int, job: Job) -> dict[str, Any]:

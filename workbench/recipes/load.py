@@ -18,7 +18,7 @@ from workbench.recipes.chats import (
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.fields import nested
-from workbench.recipes.instructions import TemplateChatRecipe
+from workbench.recipes.instructions import SelfInstructRecipe, TemplateChatRecipe
 from workbench.recipes.models import ImportModelRecipe, MergeAdapterRecipe
 from workbench.recipes.preference import DpoRecipe, KtoRecipe, OrpoRecipe, RewardRecipe
 from workbench.recipes.pretrain import PretrainRecipe
@@ -32,6 +32,7 @@ STAGES: dict[str, type[Recipe]] = {
     "pretrain": PretrainRecipe,
     "import-chat": ImportChatRecipe,
     "template-chat": TemplateChatRecipe,
+    "self-instruct": SelfInstructRecipe,
     "import-preferences": ImportPreferencesRecipe,
     "candidates": CandidatesRecipe,
     "collect": CollectRecipe,
