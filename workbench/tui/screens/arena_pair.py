@@ -16,6 +16,7 @@ from workbench.tui import actions
 from workbench.tui.screens.arena_judging import Judging
 from workbench.tui.widgets.painted import Painted
 
+BORDERS = 2  # lines of a pane
 WORDS = ("A much better", "A better", "tie", "B better", "B much better")
 
 
@@ -59,7 +60,18 @@ class PairScreen(Judging):
 
     def present(self, prompt: Prompt, answers: Sequence[Answer]) -> None:
         super().present(prompt, answers)
-        self.set_class(self.has_class("-narrow") and any(pane.overflows for pane in self.panes), "-long")
+        if self.query_one("#answers").size.height:
+            self._share_room()
+        else:  # not laid out yet
+            self.call_after_refresh(self._share_room)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._share_room)
+
+    def _share_room(self) -> None:
+        """Where the answers stand above each other and halves are too low for them, the active one gets more."""
+        half = self.query_one("#answers").size.height // 2 - BORDERS
+        self.set_class(self.has_class("-narrow") and any(len(pane.lines) > half for pane in self.panes), "-long")
 
     def show_again(self, last: Judgement) -> None:
         assert self.arena is not None
