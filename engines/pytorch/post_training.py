@@ -62,6 +62,11 @@ class Workplace:
             reward=reward,
             gradient_checkpointing=self.recipe.precision.gradient_checkpointing,
         )
+        if self.job.stage != "continue" and not policy.tokenizer.end_ids:
+            raise WorkbenchError(
+                f"The tokenizer of {self.recipe.base} has no token that ends an answer.",
+                "Name one as eos_token in its tokenizer_config.json.",
+            )
         length = self.recipe.max_length
         if length is not None and length > policy.context_length:
             raise WorkbenchError(

@@ -23,7 +23,7 @@ from workbench.recipes.models import ImportModelRecipe, MergeAdapterRecipe
 from workbench.recipes.preference import DpoRecipe, KtoRecipe, OrpoRecipe, RewardRecipe
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
 
-VOCAB_SIZE = 400
+VOCAB_SIZE = 340
 SUBJECTS = ["cat", "dog", "king", "bird", "teacher", "river", "garden", "moon", "stone", "apple"]
 VERBS = ["sees", "likes", "follows", "paints", "hears", "carries", "forgets", "finds"]
 RECIPES: dict[str, type[Recipe]] = {
@@ -58,7 +58,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def write_model(folder: Path, *, width: int = 48, layers: int = 2, seed: int = 0) -> Path:
-    """An untrained llama of some 80,000 parameters with a tokenizer of 400 tokens and no chat template."""
+    """An untrained llama of some 80,000 parameters with a tokenizer of 340 tokens and no chat template."""
     folder.mkdir(parents=True)
     write_tokenizer(folder)
     config = LlamaConfig(
