@@ -24,6 +24,7 @@ STAGES = {
     "orpo": "preference_stage:prefer",
     "kto": "preference_stage:prefer",
     "ppo": "ppo.stage:ppo",
+    "grpo": "grpo:grpo",
 }
 """Stage -> the module and function that run it."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")

@@ -33,17 +33,19 @@ FIGURES = {
     "mean_token_accuracy": "token_accuracy",
     "entropy": "entropy",
     "kl": "kl",
+    "clip_ratio/region_mean": "clip_fraction",
 }
 """What TRL calls it -> what we do. Others are left out."""
 
 
 def new_trainer(
     kind: type, config: type, policy: Policy, recipe: TuningRecipe, folder: Path, *, neftune: float = 0.0,
-    reference: Any = None, **settings: Any,
+    reference: Any = None, arguments: Mapping[str, Any] | None = None, **settings: Any,
 ) -> tuple[Any, bool]:  # fmt: skip
     """(a trainer of TRL's class `kind` on the policy, whether it computes without padding).
 
-    `folder` is one that exists. `reference` is a whole frozen model; an adapter's reference is its base.
+    `folder` is one that exists. `reference` is a whole frozen model; an adapter's reference is its base. `settings`
+    are those of `config`, `arguments` more of `kind`.
     """
     from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
@@ -63,7 +65,7 @@ def new_trainer(
     tokenizer.eos_token = (
         pad if policy.tokenizer.eos_id is None else policy.tokenizer.token_text(policy.tokenizer.eos_id)
     )
-    arguments = config(
+    configuration = config(
         output_dir=str(folder),
         report_to="none",
         disable_tqdm=True,
@@ -71,23 +73,20 @@ def new_trainer(
         gradient_checkpointing=False,  # is set in the policy
         use_cpu=policy.device.type == "cpu",
         seed=recipe.seed,
-        max_length=None,
+        **({"max_length": None} if hasattr(config, "max_length") else {}),
         **({"disable_dropout": not recipe.adapter.lora_dropout} if hasattr(config, "disable_dropout") else {}),
         per_device_train_batch_size=recipe.batch.per_device_batch_size,
         save_strategy="no",
         logging_strategy="no",
         **settings,
     )
-    if reference is not None:
-        settings = {"ref_model": reference}
-    else:
-        settings = {}
     trainer = Losses(
         model=policy.model,
-        args=arguments,
+        args=configuration,
         train_dataset=Dataset.from_dict({"input_ids": [[0]], "labels": [[0]], "label": [True]}),
         processing_class=tokenizer,
-        **settings,
+        **({} if reference is None else {"ref_model": reference}),
+        **(arguments or {}),
     )
     if policy.adapted and "ref" in policy.model.peft_config:  # a copy of the adapter; the base itself will do
         policy.model.delete_adapter("ref")

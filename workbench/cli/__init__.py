@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "template-chat": ("stages", "Turn rows of a classic task (labels, questions, summaries) into conversations."),
     "self-instruct": ("stages", "Have a model write new instructions and answers from a few examples."),
     "import-preferences": ("stages", "Read preferences between answers, or marks on single ones."),
+    "grpo": ("stages", "Raise rewards of a reward model, a pattern, a function of yours or a judge (GRPO)."),
     "ppo": ("stages", "Raise a reward model's score of a model's answers, near the model (PPO)."),
     "candidates": ("stages", "Have models write several answers to each prompt, for ranking."),
     "rank": ("rank", "Rank answers in the terminal: the Arena."),

@@ -48,6 +48,11 @@ EXAMPLES = {
         "workbench import-preferences pairs.jsonl --name pairs",
         "workbench import-preferences hf:Anthropic/hh-rlhf --name hh",
     ],
+    "grpo": [
+        "workbench grpo --base smol-sft --reward judge --prompts prompts.jsonl --name smol-grpo",
+        "workbench grpo --base smol-sft --reward-pattern '^[0-9]+$' --prompts sums.txt --num-generations 8",
+        "workbench grpo --base smol-sft --reward-function rewards.py:polite --prompts prompts.jsonl --lora-rank 16",
+    ],
     "ppo": [
         "workbench ppo --base smol-sft --reward judge --prompts prompts.jsonl --name smol-ppo",
         "workbench ppo --base smol-sft --reward judge --prompts questions --lora-rank 16 --target-kl 6 --max-steps 200",

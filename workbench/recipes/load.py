@@ -22,7 +22,7 @@ from workbench.recipes.instructions import SelfInstructRecipe, TemplateChatRecip
 from workbench.recipes.models import ImportModelRecipe, MergeAdapterRecipe
 from workbench.recipes.preference import DpoRecipe, KtoRecipe, OrpoRecipe, RewardRecipe
 from workbench.recipes.pretrain import PretrainRecipe
-from workbench.recipes.reinforcement import PpoRecipe
+from workbench.recipes.reinforcement import GrpoRecipe, PpoRecipe
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
 
 STAGES: dict[str, type[Recipe]] = {
@@ -38,6 +38,7 @@ STAGES: dict[str, type[Recipe]] = {
     "collect": CollectRecipe,
     "judge": JudgeRecipe,
     "ppo": PpoRecipe,
+    "grpo": GrpoRecipe,
     "import-model": ImportModelRecipe,
     "sft": SftRecipe,
     "continue": ContinueRecipe,

@@ -68,25 +68,26 @@ class GrpoRecipe(ReinforcementRecipe):
         description="A Python function (prompt, answer) -> score of yours: FILE.py:NAME. It runs as you.",
         json_schema_extra=FUNCTION,
     )
-    judge: str | None = Field(None, description="A model that is asked for a mark from 1 to 10.")
+    judge: str | None = Field(None, description="A model that is asked for a mark from 1 to 9.")
     num_generations: int = Field(4, ge=2, le=64, description="Answers to each prompt; batch_size is a multiple of it.")
-    num_iterations: int = Field(1, ge=1, le=64, description="Optimizer steps on the same answers.")
+    num_iterations: int = Field(1, ge=1, le=64, description="Optimizer steps on the same answers, in each iteration.")
     beta: float = Field(0.0, ge=0, description="Weight of the KL divergence to the base model.")
     epsilon: float = Field(0.2, gt=0, lt=1, description="The ratio of probabilities is clipped to 1 ± this.")
 
     def resolved(self) -> Self:
         given = [name for name in ("reward", "reward_pattern", "reward_function", "judge") if getattr(self, name)]
-        if len(given) != 1:
+        if not given:
             raise WorkbenchError(
-                f"GRPO needs one source of rewards, and {' and '.join(given) or 'none'} is given.",
-                "Give one of --reward, --reward-pattern, --reward-function, --judge.",
+                "GRPO needs a source of rewards, and none is given.",
+                "Give one or more of --reward, --reward-pattern, --reward-function, --judge; several are added up.",
             )
         result = super().resolved()
-        size = result.batch.batch_size or 1
-        if size % self.num_generations:
+        size, groups = result.batch.batch_size or 1, self.num_generations * self.launch.processes
+        if size % groups:
+            each = f" for each of {self.launch.processes} processes" if self.launch.processes > 1 else ""
             raise WorkbenchError(
-                f"batch_size {size} is not a multiple of num_generations {self.num_generations}.",
-                f"Set it to {-(-size // self.num_generations) * self.num_generations}.",
+                f"batch_size {size} cannot be parted into groups of num_generations {self.num_generations}{each}.",
+                f"Set it to {-(-size // groups) * groups}.",
             )
         return result
 

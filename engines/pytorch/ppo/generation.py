@@ -66,6 +66,7 @@ def _write_batch(
     seen_BL = torch.arange(width + drawing.max_tokens) >= width - lengths_B[:, None]
     seen_BL, uniform_BT = seen_BL.to(device), uniform_BT.to(device)
     ends_E = torch.tensor(drawing.end_ids, device=device)
+    padded = bool((lengths_B < width).any())  # without padding attention is plainly causal, which needs no mask
     cache = DynamicCache(config=model.config)
     written_BT = torch.full((count, drawing.max_tokens), drawing.pad_id, device=device)
     lengths_written_B = torch.full((count,), drawing.max_tokens, device=device)
@@ -76,7 +77,7 @@ def _write_batch(
     for place in range(drawing.max_tokens):
         logits_AV = model(
             input_ids=fed_AL,
-            attention_mask=seen_BL[rows_A, : width + place],
+            attention_mask=seen_BL[rows_A, : width + place] if padded else None,
             position_ids=positions_AL,
             past_key_values=cache,
             use_cache=True,

@@ -13,8 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from engines.pytorch.distributed import Processes
-from engines.pytorch.policy import pad_id
-from engines.pytorch.ppo.generation import Drawing, uniform_numbers, write_answers
+from engines.pytorch.ppo.answers import drawing_of, write_share
 from engines.pytorch.ppo.mathematics import advantages, policy_loss, token_rewards, value_loss, whitened
 from engines.pytorch.ppo.models import Models
 from engines.pytorch.ppo.prompts import Prompt
@@ -58,28 +57,14 @@ class Learner:
         self.models, self.recipe, self.optimizer, self.processes = models, recipe, optimizer, processes
         self.kl_coef = recipe.ppo.kl_coef
         self.device = models.policy.device
-        tokenizer = models.policy.tokenizer
-        self.pad_id = pad_id(tokenizer)
-        self.drawing = Drawing(
-            end_ids=tokenizer.end_ids,
-            max_tokens=recipe.generation.max_completion_length,
-            temperature=recipe.generation.temperature,
-            pad_id=self.pad_id,
-        )
+        self.drawing = drawing_of(models.policy, recipe.generation)
+        self.pad_id = self.drawing.pad_id
 
     # ------------------------------------------------------------------ answers
 
     def write(self, prompts: Sequence[Prompt], key: tuple[int, ...]) -> list[Written]:
         """This process's share of answers to `prompts`; their draws are a function of `key`."""
-        share = self.processes.share(len(prompts))
-        uniform_RT = uniform_numbers(len(prompts), self.drawing.max_tokens, *key)[share]
-        own = [prompt.ids_L for prompt in prompts[share]]
-        with self.models.policy.evaluating():
-            answers = write_answers(self.models.policy.model, own, uniform_RT, self.drawing)
-        return [
-            Written(prompt=prompt, answer=answer, ended=int(answer[-1]) in self.drawing.end_ids)
-            for prompt, answer in zip(own, answers, strict=True)
-        ]
+        return write_share(self.models.policy, prompts, self.drawing, self.processes, key)
 
     # ------------------------------------------------------------------ scores
 
@@ -194,10 +179,7 @@ class Learner:
         """Add the processes' gradients up, clip each model's, and step; the norm of the policy's before that."""
         groups = self.optimizer.param_groups
         policy, value = ([item for group in part for item in group["params"]] for part in (groups[:2], groups[2:]))
-        if self.processes.size > 1:
-            for parameter in (*policy, *value):
-                if parameter.grad is not None:
-                    dist.all_reduce(parameter.grad)
+        add_gradients([*policy, *value], self.processes)
         most = self.recipe.optimizer.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(policy, most)
         nn.utils.clip_grad_norm_(value, most)
@@ -225,6 +207,14 @@ class Learner:
             "response_length": tokens / answers,
             "eos_rate": ended / answers,
         }
+
+
+def add_gradients(parameters: Sequence[torch.Tensor], processes: Processes) -> None:
+    """Replace each gradient by its sum over the processes."""
+    if processes.size > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
 
 
 class Stopwatch:

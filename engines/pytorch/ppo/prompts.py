@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 from workbench.corpus.chats.split import held_out_rows, prompt_key
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError
+from workbench.recipes.reinforcement import ReinforcementRecipe
 
 MOST_HELD_OUT = 64  # prompts that are answered at each evaluation
+DERIVED_LENGTH = 1024  # tokens of a sequence, if nothing is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,12 @@ class Prompt:
 
     messages: list[dict[str, Any]]
     ids_L: np.ndarray
+    tools: list[Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """The last message."""
+        return str(self.messages[-1].get("content") or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,40 @@ class Prompts:
         return np.random.default_rng((self.seed, number)).permutation(len(self.train))
 
 
+def longest_sequence(recipe: ReinforcementRecipe, context: int) -> int:
+    """Tokens of a prompt with its answer, at most; `context` is the smallest that reads both.
+
+    Raises `WorkbenchError` if answers alone would fill it, or --max-length is beyond the context.
+    """
+    length = recipe.max_length or min(DERIVED_LENGTH, context)
+    answer = recipe.generation.max_completion_length
+    if length > context:
+        raise WorkbenchError(
+            f"max_length is {length:,} tokens, and the models read {context:,}.",
+            f"Set --max-length to {context} at most.",
+        )
+    if answer >= length:
+        raise WorkbenchError(
+            f"Answers of {answer:,} tokens leave no room for a prompt: a sequence can have {length:,} tokens.",
+            f"Set --max-completion-length to {length // 2} or less.",
+        )
+    return length
+
+
+def warn_of_prompts(prompts: Prompts, recipe: ReinforcementRecipe, length: int, needed: int) -> list[str]:
+    """What is odd about them and no reason to end; `needed` are answered in an iteration."""
+    answer = recipe.generation.max_completion_length
+    messages = []
+    if prompts.too_long:
+        messages.append(
+            f"{prompts.too_long:,} prompts are longer than {length - answer:,} tokens, which is what an answer of "
+            f"{answer:,} leaves, and are left out."
+        )
+    if len(prompts.train) < needed:
+        messages.append(f"There are only {len(prompts.train):,} prompts to learn on: each iteration repeats some.")
+    return messages
+
+
 def read_prompts(folder: Path, tokenizer: ChatTokenizer, *, longest: int, fraction: float, seed: int) -> Prompts:
     """The prompts of the conversations in `folder`: their messages up to the last question.
 
@@ -60,7 +102,7 @@ def read_prompts(folder: Path, tokenizer: ChatTokenizer, *, longest: int, fracti
             continue
         seen.add(key)
         tools = orjson.loads(row["tools"]) if row["tools"] else None
-        prompt = Prompt(messages=messages, ids_L=tokenizer.prompt(messages, tools))
+        prompt = Prompt(messages=messages, ids_L=tokenizer.prompt(messages, tools), tools=tools)
         if len(prompt.ids_L) > longest:
             too_long += 1
         else:
