@@ -23,7 +23,7 @@ from workbench.store.project import Project
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from workbench.corpus.chats.inspection import BatchView, Facts, Inspector, SequenceView, TokenView
+    from workbench.corpus.chats.inspection import BatchView, DocumentView, Facts, Inspector, SequenceView, TokenView
 
 BACKGROUNDS = ("on #303030", "on #4a4a4a")  # of tokens, in turns
 TRAINED, MASKED = "bold", "dim"
@@ -126,7 +126,7 @@ def _show(facts: Facts, view: BatchView, row: int, *, ids: bool) -> None:
             f"{item.trained / max(len(item.tokens), 1):.0%}",
             str(len(item.documents)),
             str(sum(document.cut for document in item.documents) or ""),
-            ", ".join(dict.fromkeys(document.label or document.source for document in item.documents))[:60],
+            ", ".join(dict.fromkeys(_about(document) for document in item.documents))[:60],
         ]
         for number, item in enumerate(view.sequences)
     ]
@@ -147,9 +147,8 @@ def _show_sequence(sequence: SequenceView, *, ids: bool) -> None:
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     for document in sequence.documents:
-        about = " ".join(part for part in (document.label, document.source) if part)
         cut = ", cut here" if document.cut else ""
-        title = f"-- {about or 'document'}: tokens {document.start} to {document.stop}{cut} "
+        title = f"-- {_about(document) or 'document'}: tokens {document.start} to {document.stop}{cut} "
         console.print(Text(strip_controls(title)), style=MASKED)
         tokens = sequence.tokens[document.start : document.stop]
         numbered = enumerate(tokens)
@@ -158,6 +157,10 @@ def _show_sequence(sequence: SequenceView, *, ids: bool) -> None:
             for number, token in group:
                 line.append_text(_shown(token, number, ids=ids, coloured=coloured))
             console.print(line, soft_wrap=not coloured)
+
+
+def _about(document: DocumentView) -> str:
+    return " ".join(part for part in (document.label, document.source) if part)
 
 
 def _shown(token: TokenView, number: int, *, ids: bool, coloured: bool) -> Text:

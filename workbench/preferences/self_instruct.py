@@ -88,12 +88,13 @@ def self_instruct(
     progress.advance(len(found.tasks))
     with open(path, "a", encoding="utf-8") as file:
         while len(found.tasks) < recipe.rows and found.rounds < recipe.max_rounds:
+            before = len(found.tasks)
             line = _round(recipe, seeds, found, author, judge)
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
             found.take(line)
-            progress.advance(len(line["kept"]))
+            progress.advance(min(len(found.tasks), recipe.rows) - before)
     with ConversationWriter(output, reviewed=True) as conversations, Rejects(output) as rejects:
         for number, task in enumerate(found.tasks[: recipe.rows], 1):
             turns = [

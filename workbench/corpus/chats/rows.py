@@ -327,7 +327,7 @@ def _hub(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow
         raise WorkbenchError(what, "Install it: pip install 'llm-workbench[tuning]'") from None
     name = file.name.removeprefix(HUB)
     try:
-        splits = datasets.load_dataset(name)
+        splits = datasets.load_dataset(name, streaming=True)  # without a second copy on the disk
     except Exception as error:  # of many kinds: no connection, no such name, a gate, a broken file
         why = str(error).strip().splitlines()[0].rstrip(".")
         raise WorkbenchError(
