@@ -15,10 +15,7 @@ from workbench.cli.output import answer, common, note, open_current, table
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe
 from workbench.recipes.load import read_recipes
-from workbench.runs.plan import plan
-from workbench.store import artifacts
-from workbench.store.catalog import Catalog
-from workbench.store.project import Project
+from workbench.runs.inputs import planned
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -51,7 +48,7 @@ def inspect(as_json: bool, recipe: Path, batch: int, row: int, ids: bool, stage:
 
     project, catalog = open_current()
     chosen = _chosen(read_recipes(recipe), stage).absolute(recipe.resolve().parent)
-    looked_at = inspector(*_planned(project, catalog, chosen))
+    looked_at = inspector(*planned(project, catalog, chosen))
     view = looked_at.batch(batch)
     if row >= len(view.sequences):
         raise WorkbenchError(
@@ -86,21 +83,6 @@ def _chosen(recipes: Sequence[Recipe], stage: str | None) -> Recipe:
         what = f"There is no stage {stage!r} in the file." if stage and not found else "Several stages could be meant."
         raise WorkbenchError(what, f"Say which with --stage: {there}.")
     return found[0]
-
-
-def _planned(project: Project, catalog: Catalog, recipe: Recipe) -> tuple[Recipe, dict[str, Path]]:
-    """The resolved recipe, and the folders of what it reads. Raises `WorkbenchError` if something is not made yet."""
-    step = plan(project, catalog, [recipe])[-1]
-    folders = {}
-    for role, needed in step.inputs.items():
-        made = artifacts.by_identity(project, catalog, needed["kind"], needed["identity"])
-        if made is None:
-            raise WorkbenchError(
-                f"{needed['kind']}/{needed['name']} is not made yet, so there are no batches to show.",
-                "Run the stages before this one first.",
-            )
-        folders[role] = artifacts.folder_of(project, made)
-    return step.recipe, folders
 
 
 def _show(facts: Facts, view: BatchView, row: int, *, ids: bool) -> None:
