@@ -9,8 +9,9 @@ import click
 
 from workbench.cli.output import common, complete_artifact, open_current
 from workbench.errors import WorkbenchError
-from workbench.preferences.ranking import Ranking, login
+from workbench.preferences.ranking import Ranking, RewardChoice, login
 from workbench.preferences.sets import candidate_set
+from workbench.store import artifacts
 
 SHARE = click.FloatRange(0, 1)
 
@@ -49,8 +50,13 @@ def rank(
     project, catalog = open_current()
     item = candidate_set(project, catalog, candidates)
     project.require_writable()
+    judge = artifacts.resolve(project, catalog, "reward", reward) if reward else None
+    chooses = None
+    if judge is not None:
+        folder = artifacts.folder_of(project, judge)
+        chooses = RewardChoice(name=judge.id, identity=judge.identity, folder=folder)
     ranking = Ranking(
-        rater=rater or login(), whole_sets=whole_sets, overlap=overlap, repeat=repeat, reward=reward,
+        rater=rater or login(), whole_sets=whole_sets, overlap=overlap, repeat=repeat, reward=chooses,
         between_models=between_models,
     )  # fmt: skip
     from workbench.tui import terminal

@@ -84,7 +84,7 @@ class Choice:
 
     def use_scores(self, scores: Mapping[str, float]) -> None:
         """Go on with other scores."""
-        self.scores = scores
+        self.scores = dict(scores)
         self._recount()
 
     def refresh(self) -> None:
@@ -144,20 +144,21 @@ class Choice:
 
         It is the entropy of its own forecast. None without scores, or without pairs.
         """
-        waiting = list(self._waiting)
-        if not self.scores or not waiting:
+        waiting = [pair for pair in self._waiting if pair <= self.scores.keys()]
+        if not waiting:
             return None
         bits = [_entropy(self._forecast(pair)) for pair in waiting]
         return sum(bits[:ahead]) / len(bits[:ahead]), sum(bits) / len(bits)
 
     def _forecast(self, pair: frozenset[str]) -> float:
-        """The probability that a Bradley-Terry model gives one of the two; 1/2 where it has no scores."""
-        first, second = sorted(pair)
-        difference = self.scores.get(first, 0.0) - self.scores.get(second, 0.0)
+        """The probability that a Bradley-Terry model gives one of the two."""
+        first, second = pair
+        difference = self.scores[first] - self.scores[second]
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, difference))))
 
     def _certainty(self, pair: frozenset[str]) -> float:
-        return abs(self._forecast(pair) - 0.5)
+        """How sure the reward model is; pairs that it has not scored come last."""
+        return abs(self._forecast(pair) - 0.5) if pair <= self.scores.keys() else 1.0
 
     def _first(self, pairs: Iterable[frozenset[str]], busy: set[frozenset[str]]) -> frozenset[str] | None:
         return next(

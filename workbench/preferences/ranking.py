@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 def login() -> str:
@@ -14,6 +15,15 @@ def login() -> str:
         return "me"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardChoice:
+    """A reward model that says which pairs tell most."""
+
+    name: str
+    identity: str
+    folder: Path
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
     """`overlap` and `repeat` are shares; see `choice.Choice`."""
@@ -22,5 +32,5 @@ class Ranking:
     whole_sets: bool = False  # all answers to a prompt in their order, instead of pairs
     overlap: float = 0.1
     repeat: float = 0.05
-    reward: str | None = None  # the reward model that chooses pairs
+    reward: RewardChoice | None = None
     between_models: bool = False  # to compare models: no pairs of one model's answers

@@ -26,7 +26,7 @@ from workbench.tui.widgets.status import Status
 from workbench.tui.widgets.table import Column, Table
 
 COLUMNS = (
-    Column(title="Answers", width=16, grow=2),
+    Column(title="Answers", width=22, grow=2),
     Column(title="Prompts", width=7, right=True, drop=2),
     Column(title="Pairs", width=7, right=True),
     Column(title="Judged", width=14),
@@ -115,9 +115,9 @@ class ArenaScreen(WorkbenchScreen):
         on, known = self.query_one(Table), self._known.get(_key(item))
         name = on.assemble((safe.line(item.id), "strong"))
         if item.growing:
-            name.append_text(on.assemble((f"  {safe.line(item.run)} is writing", "busy")))
+            name.append_text(on.assemble(("  being written", "busy")))
         elif item.run:
-            name.append_text(on.assemble((f"  {safe.line(item.run)} is {item.run_state}", "warn")))
+            name.append_text(on.assemble((f"  {item.run_state}", "warn")))
         made = on.assemble((figures.age(self.app.now() - item.created), "muted"))
         if isinstance(known, WorkbenchError):
             return [name, Text(), Text(), on.assemble(("damaged", "bad")), on.assemble((known.what, "bad")), made]

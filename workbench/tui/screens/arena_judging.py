@@ -16,6 +16,7 @@ from workbench.preferences.arena import Arena
 from workbench.preferences.candidates import Answer, Prompt
 from workbench.preferences.judgements import Judgement
 from workbench.preferences.ranking import Ranking
+from workbench.preferences.scores import Scores
 from workbench.preferences.sets import CandidateSet
 from workbench.tui import safe
 from workbench.tui.live import Changes
@@ -62,6 +63,8 @@ class Judging(WorkbenchScreen):
         self.note = ""
         self._read: set[str] = set()  # answers that were shown to their end
         self._names: Timer | None = None
+        self._scores: Scores | None = None
+        self._used = 0  # scores that the choice of pairs knows
 
     def heading(self) -> str:
         return f"Arena: {safe.line(self.item.id)}"
@@ -91,9 +94,14 @@ class Judging(WorkbenchScreen):
         ranking = self.ranking
 
         def opened() -> Arena:
+            scores = None
+            if ranking.reward is not None:
+                self._scores = Scores(self.item.candidates, self.item.judgements, ranking.reward)
+                scores, self._used = dict(self._scores.scores), len(self._scores.scores)
+                self._scores.start()
             return Arena(
                 self.item.candidates, self.item.judgements, ranking.rater, repeat=ranking.repeat,
-                overlap=ranking.overlap, between_models=ranking.between_models,
+                overlap=ranking.overlap, scores=scores, between_models=ranking.between_models,
             )  # fmt: skip
 
         try:
@@ -104,20 +112,43 @@ class Judging(WorkbenchScreen):
         except OSError as error:
             self.app.show_error(_unwritable(self.item, error))
             return
-        if not self.is_attached:
-            arena.close()
-            return
         self.arena = arena
+        if not self.is_attached:
+            self._close()
+            return
         self.advance()
 
     def on_unmount(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self.arena is not None:
             self.arena.close()
+        if self._scores is not None:
+            self._scores.close()
 
     def _look_again(self) -> None:
-        """Where there was nothing to judge, there may be now."""
+        """Where there was nothing to judge, there may be now; and further answers may be scored."""
+        if self._scores is not None and self.arena is not None:
+            self._take_scores(self._scores, self.arena)
         if self.arena is not None and not self.answers and self.app.screen is self:
             self.advance()
+
+    def _take_scores(self, scores: Scores, arena: Arena) -> None:
+        """Choose by the scores once all answers have one, and on the way each time there are twice as many."""
+        try:
+            scores.refresh()
+        except WorkbenchError as error:
+            self._scores = None
+            self.app.show_error(error)
+            return
+        answers = sum(len(prompt.answers) for prompt in arena.candidates.prompts.values())
+        number = len(scores.scores)
+        if number > self._used and (number >= 2 * self._used or len(scores.known) >= answers):
+            self._used = number
+            arena.choice.use_scores(scores.scores)
+            name = safe.line(scores.reward.name)
+            self.say(f"{name} has scored {number:,} of {answers:,} answers: where it is least sure comes first.")
 
     def show(self, changes: Changes) -> None:
         if self.answers and not isinstance(self.focused, AnswerText):
@@ -230,8 +261,13 @@ class Judging(WorkbenchScreen):
         self._names = self.set_timer(NAMES_SECONDS, lambda: self.query_one(Situation).say(""))
 
     def reveal(self) -> str:
-        """Who wrote what, once it is judged."""
-        return ", ".join(f"{self.letter(place)} {_author(answer)}" for place, answer in enumerate(self.answers))
+        """Who wrote what, once it is judged; the temperatures too, where they are what differs."""
+        drawn = len({answer.temperature for answer in self.answers}) > 1
+        parts = []
+        for place, answer in enumerate(self.answers):
+            how = f" at {answer.temperature:g}" if drawn else ""
+            parts.append(f"{self.letter(place)} {safe.line(answer.model)}{how}")
+        return "It was " + ", ".join(parts) + "."
 
     def _say_why_idle(self) -> None:
         arena, none = self.arena, self.query_one("#none", Empty)
@@ -432,10 +468,6 @@ def as_text(prompt: Prompt) -> str:
     if len(messages) == 1:
         return str(messages[0]["content"])
     return "\n\n".join(f"{SPEAKERS.get(item['role'], item['role'])}: {item['content']}" for item in messages)
-
-
-def _author(answer: Answer) -> str:
-    return f"was {safe.line(answer.model)} at {answer.temperature:g}"
 
 
 def _unwritable(item: CandidateSet, error: OSError) -> WorkbenchError:

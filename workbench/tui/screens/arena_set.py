@@ -87,6 +87,7 @@ class SetScreen(Judging):
     SetScreen.-narrow #answers AnswerText { display: none; }
     SetScreen.-narrow #answers AnswerText.-active { display: block; }
     SetScreen.-wide #answers, SetScreen.-very-wide #answers { layout: grid; grid-size: 2; }
+    SetScreen.-wide.-three #answers, SetScreen.-very-wide.-three #answers { grid-size: 3; }
     SetScreen.-very-wide.-many #answers { grid-size: 4; }
     SetScreen #answers AnswerText.-unused { display: none; }
     """
@@ -122,6 +123,7 @@ class SetScreen(Judging):
     def present(self, prompt: Prompt, answers: Sequence[Answer]) -> None:
         self.order = Order()
         self.set_class(len(answers) > 4, "-many")
+        self.set_class(len(answers) == 3, "-three")
         super().present(prompt, answers)
         self._show_order()
 

@@ -21,7 +21,8 @@ from workbench.tui.screens.dialogs import Words
 from workbench.tui.widgets.painted import Painted
 from workbench.tui.widgets.sections import Sections
 
-NAMES = 22  # columns
+NAMES = 19  # columns
+FIGURES = 39  # columns behind an interval
 
 
 class Strengths(Painted, Static):
@@ -41,7 +42,7 @@ class Strengths(Painted, Static):
         if not self.models:
             return Text()
         names = min(24, max(len(item.name) for item in self.models))
-        room = max(10, self.content_size.width - names - 34)
+        room = max(10, self.content_size.width - names - FIGURES)
         low, high = min(item.low for item in self.models), max(item.high for item in self.models)
         lines = [self.assemble(("Models, by Bradley and Terry, with 95% intervals", "strong"))]
         for item in self.models:
@@ -81,6 +82,7 @@ class StandingDialog(Dialog[None]):
     StandingDialog .dialog { width: 104; }
     StandingDialog VerticalScroll { height: auto; max-height: 100%; }
     StandingDialog Words.-last { margin-top: 1; }
+    StandingDialog #trust { margin-top: 1; }
     """
 
     def __init__(self, name: str, arena: Arena):
@@ -91,8 +93,9 @@ class StandingDialog(Dialog[None]):
         with Vertical(classes="dialog") as box:
             box.border_title = f"The judgements on {safe.line(self.set_name)}".replace("[", "(")
             with VerticalScroll():
-                yield Sections()
+                yield Sections("count")
                 yield Strengths()
+                yield Sections("trust")
                 yield Words(("Esc", "key"), (" Close", "muted"), last=True)
 
     def on_mount(self) -> None:
@@ -110,7 +113,7 @@ class StandingDialog(Dialog[None]):
         self._show(found)
 
     def _show(self, found: Standing) -> None:
-        on = self.query_one(Sections)
+        on = self.query_one("#count", Sections)
         on.begin()
         raters = ", ".join(f"{safe.line(name)} {number:,}" for name, number in found.by_rater.items())
         kappa, repeats = found.self_agreement
@@ -124,11 +127,15 @@ class StandingDialog(Dialog[None]):
             ],
             names=NAMES,
         )
+        on.end()
+        self.query_one(Strengths).show(found.models)
+        on = self.query_one("#trust", Sections)
+        on.begin()
         on.heading(("How far they can be trusted", "strong"))
         on.pairs(
             [
                 ("with oneself", _agreement("Cohen's kappa", kappa, repeats, "hidden repeats")),
-                ("between raters", _agreement("Krippendorff's alpha", alpha, shared, "pairs of several raters")),
+                ("between raters", _agreement("Krippendorff's alpha", alpha, shared, "shared pairs")),
                 ("A (left) won", _share(found.left_won, "a bias of position")),
                 ("the longer won", _share(found.longer_won, "length counts")),
             ],
@@ -137,21 +144,22 @@ class StandingDialog(Dialog[None]):
         on.heading(("What comes next", "strong"))
         on.pairs([("pairs to go", _to_go(found)), ("choice of pairs", self._gain())], names=NAMES)
         on.end()
-        self.query_one(Strengths).show(found.models)
 
     def _gain(self) -> str:
         gain = self.arena.choice.gain()
+        if gain is None and self.arena.choice.scores:
+            return "every scored pair is judged"
         if gain is None:
-            return "at random: there is no reward model to choose by (--reward NAME)"
+            return "at random: no reward model (rank --reward NAME)"
         chosen, average = gain
         more = f", {chosen / average - 1:.0%} more" if average else ""
         return f"least sure first: {chosen:.2f} bits a judgement, at random {average:.2f}{more}"
 
 
 def _agreement(name: str, value: float | None, number: int, of_what: str) -> str:
-    if value is None:
-        return f"not known yet: {number} {of_what}"
-    return f"{name} {value:.2f}, from {number} {of_what}"
+    if value is not None:
+        return f"{name} {value:.2f}, from {number} {of_what}"
+    return f"not known yet: {of_what} so far: {number}" + (", all judged alike" if number > 1 else "")
 
 
 def _share(share: Share, bias: str) -> str:
@@ -167,4 +175,4 @@ def _to_go(found: Standing) -> str:
         return "there is one model: nothing to compare"
     if not found.to_go:
         return f"none: every model's interval is at most {ranking.INTERVAL_WIDTH:g} wide"
-    return f"about {found.to_go:,} until every model's interval is {ranking.INTERVAL_WIDTH:g} wide"
+    return f"about {found.to_go:,}, for intervals {ranking.INTERVAL_WIDTH:g} wide"
