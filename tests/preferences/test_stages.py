@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from workbench.corpus.chats.pairs import read_marks, read_pairs
 from workbench.errors import WorkbenchError
 from workbench.preferences.arena import SCALE, Arena
 from workbench.preferences.candidates import Candidates
+from workbench.preferences.ranking import RewardChoice
+from workbench.preferences.scores import Scores
 from workbench.preferences.sets import candidate_set, candidate_sets, progress
 from workbench.recipes.base import Recipe
 from workbench.recipes.load import recipe_from
@@ -213,3 +215,54 @@ def test_sets_are_listed_newest_first(road: tuple[Project, Catalog], mine: artif
         candidate_set(project, catalog, "mien")
     assert json.loads((artifacts.folder_of(project, mine) / "artifact.json").read_text())["kind"] == "candidates"
     assert runs.read(project, str(mine.run))[0].engine == "preferences"
+
+
+def test_a_reward_model_scores_answers_beside_the_ranking(
+    road: tuple[Project, Catalog], mine: artifacts.Artifact, tmp_path: Path
+) -> None:
+    project, catalog = road
+    recipe = {"stage": "judge", "candidates": "mine", "rule": "letter-share", "letter": "e", "name": "for-reward"}
+    done(project, catalog, recipe_from(recipe))
+    values = {"schedule": {"max_steps": 4}, "precision": {"dtype": "float32"}, "name": "likes-e"}
+    reward = done(
+        project, catalog, recipe_from({"stage": "reward", "base": "base", "preferences": "for-reward", **values})
+    )
+    folder = artifacts.folder_of(project, reward)
+    item = candidate_set(project, catalog, "mine")
+    file = tmp_path / "judged" / "judgements.jsonl"
+    growing = tmp_path / "candidates.jsonl"
+    lines = item.candidates.read_bytes().splitlines(keepends=True)
+    growing.write_bytes(b"".join(lines[:4]))
+    scores = Scores(growing, file, RewardChoice(name="likes-e", identity=reward.identity, folder=folder))
+    scores.start()
+    try:
+        until(lambda: scores.refresh() is not None and len(scores.known) == 12)
+        with open(growing, "ab") as more:
+            more.writelines(lines[4:])
+        until(lambda: scores.refresh() is not None and len(scores.known) == 18)
+    finally:
+        scores.close()
+    arena = Arena(growing, file, "ann", overlap=0, repeat=0, scores=scores.scores, seed=1)
+    gain = arena.choice.gain(5)
+    assert gain is not None
+    assert gain[0] >= gain[1]
+    differences = []
+    while pair := arena.next():
+        if {pair.left, pair.right} <= scores.scores.keys():
+            differences.append(abs(scores.scores[pair.left] - scores.scores[pair.right]))
+        arena.judge("tie")
+    assert len(differences) >= 15
+    assert differences == sorted(differences)
+    kept = Scores(growing, file, scores.reward)
+    assert kept.scores == scores.scores  # another session finds them
+    wrong = Scores(growing, file, RewardChoice(name="no", identity="c0ffee", folder=tmp_path / "nowhere"))
+    wrong.start()
+    with pytest.raises(WorkbenchError, match="The reward model no scores nothing"):
+        until(lambda: wrong.refresh() is None)
+
+
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
