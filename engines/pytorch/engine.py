@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,7 +96,8 @@ def library_versions() -> dict[str, str]:
 
 
 def quieten() -> None:
-    """Keep transformers from looking up its hub, and from drawing progress bars into logs and screens."""
+    """Keep transformers from looking up its hub, and from drawing progress bars and notes to developers into logs."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|trl")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
