@@ -31,7 +31,7 @@ from workbench.recipes.base import validate
 from workbench.recipes.reinforcement import GrpoRecipe
 
 SMALLEST_DEVIATION = 1e-4  # added to a group's, as in TRL
-REWARDS, KL, LENGTH, ENDED, ANSWER_COUNT = range(5)
+REWARDS, KL, ENTROPY, LENGTH, ENDED, ANSWER_COUNT = range(6)  # places of sums over answers
 
 
 def grpo(job: Job, reporter: Reporter) -> None:
@@ -164,17 +164,18 @@ class GrpoMethod(GradientMethod):
         own = every[self.processes.share(len(every))]
         rewards_S = self._rewards(own, written)
         rewards = np.sum(list(rewards_S.values()), axis=0)
-        gains, spread = group_advantages(rewards, count)
+        cut = np.array([not item.ended for item in written])
+        gains, spread = group_advantages(rewards - self._recipe.missing_eos_penalty * cut, count)
         size = self._recipe.batch.per_device_batch_size or len(written)
         order = sorted(range(len(written)), key=lambda row: len(written[row].prompt) + len(written[row].answer))
-        micro, log_ratio = [], 0.0
+        micro, scored = [], np.zeros(2)
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             part = [written[row] for row in chosen]
-            inputs, ratio = self._inputs(part, gains[chosen])
+            inputs, sums = self._inputs(part, gains[chosen])
             micro.append(inputs)
-            log_ratio += ratio
-        figures = self._answer_figures(rewards, written, log_ratio)
+            scored += sums
+        figures = self._answer_figures(rewards, written, scored)
         tokens = round(figures["response_length"] * self.batch_size)
         for inputs in micro:
             inputs["num_items_in_batch"] = torch.tensor(tokens, device=self.policy.device)
@@ -197,12 +198,12 @@ class GrpoMethod(GradientMethod):
         return {name: np.array(source(prompts, texts), np.float64) for name, source in self._sources.items()}
 
     @torch.no_grad()
-    def _inputs(self, written: Sequence[Written], gains_B: np.ndarray) -> tuple[Inputs, float]:
-        """(what TRL's loss reads, the answers' log-ratio to the reference in nats)."""
+    def _inputs(self, written: Sequence[Written], gains_B: np.ndarray) -> tuple[Inputs, np.ndarray]:
+        """(what TRL's loss reads, sums over the answers' tokens of log-ratio to the reference and entropy, in nats)."""
         device, pad = self.policy.device, self._drawing.pad_id
         rows = Rows.of(written, pad, device)
         with self.policy.evaluating():
-            log_probs_N = self._scorer(rows).log_probs
+            log_probs_N, entropy_N, _ = self._scorer(rows)
             with self.policy.without_adapter():
                 reference_N = self._reference(rows).log_probs
         prompts_P, answers_T = max(len(item.prompt) for item in written), max(len(item.answer) for item in written)
@@ -229,12 +230,14 @@ class GrpoMethod(GradientMethod):
         }
         if self._recipe.num_iterations > 1:
             inputs["old_per_token_logps"] = spread(log_probs_N)
-        return inputs, float((log_probs_N - reference_N).double().sum())
+        sums = torch.stack(((log_probs_N - reference_N).double().sum(), entropy_N.double().sum()))
+        return inputs, sums.cpu().numpy()
 
-    def _answer_figures(self, rewards: np.ndarray, written: Sequence[Written], log_ratio: float) -> dict[str, float]:
+    def _answer_figures(self, rewards: np.ndarray, written: Sequence[Written], scored: np.ndarray) -> dict[str, float]:
         """Means over the answers of all processes."""
-        sums = torch.zeros(5, dtype=torch.float64)
-        sums[REWARDS], sums[KL], sums[ANSWER_COUNT] = float(rewards.sum()), log_ratio, len(written)
+        sums = torch.zeros(6, dtype=torch.float64)
+        sums[REWARDS], sums[ANSWER_COUNT] = float(rewards.sum()), len(written)
+        sums[KL], sums[ENTROPY] = scored.tolist()
         sums[LENGTH] = sum(len(item.answer) for item in written)
         sums[ENDED] = sum(item.ended for item in written)
         sums = self.processes.total(sums)
@@ -242,6 +245,7 @@ class GrpoMethod(GradientMethod):
         return {
             "reward_mean": means[REWARDS],
             "kl": means[KL],
+            "entropy": means[ENTROPY] / max(1e-9, means[LENGTH]),
             "response_length": means[LENGTH],
             "eos_rate": means[ENDED],
         }
@@ -279,9 +283,8 @@ class GrpoMethod(GradientMethod):
             norms = torch.maximum(norms, nn.utils.clip_grad_norm_(self.policy.trained(), most))
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-        measured = take_figures(self._trainer)
-        figures = {name: measured[name] for name in ("entropy", "clip_fraction")}
-        self._figures |= figures | {"seconds_update": watch.lap()}
+        clipped = take_figures(self._trainer)["clip_fraction"]
+        self._figures |= {"clip_fraction": clipped, "seconds_update": watch.lap()}
         return Step(loss=losses / self.processes.size, grad_norm=norms, tokens=tokens, figures=self._figures)
 
     def replicate(self) -> None:
@@ -312,12 +315,12 @@ class GrpoMethod(GradientMethod):
         held_out = self._prompts.held_out
         written = write_share(self.policy, held_out, self._drawing, self.processes, (self._recipe.seed, EVALUATION))
         rewards = self._rewards(held_out[self.processes.share(len(held_out))], written)
-        log_ratio = 0.0
+        scored = np.zeros(2)
         size = self._recipe.batch.per_device_batch_size or len(held_out)
         for start in range(0, len(written), size):
             part = written[start : start + size]
-            log_ratio += self._inputs(part, np.zeros(len(part)))[1]
-        found = self._answer_figures(np.sum(list(rewards.values()), axis=0), written, log_ratio)
+            scored += self._inputs(part, np.zeros(len(part)))[1]
+        found = self._answer_figures(np.sum(list(rewards.values()), axis=0), written, scored)
         loss = self._recipe.beta * found["kl"] - found["reward_mean"]
         return {f"eval_{name}": value for name, value in found.items()} | {"eval_loss": loss}
 

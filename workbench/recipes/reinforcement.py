@@ -73,6 +73,7 @@ class GrpoRecipe(ReinforcementRecipe):
     num_iterations: int = Field(1, ge=1, le=64, description="Optimizer steps on the same answers, in each iteration.")
     beta: float = Field(0.0, ge=0, description="Weight of the KL divergence to the base model.")
     epsilon: float = Field(0.2, gt=0, lt=1, description="The ratio of probabilities is clipped to 1 ± this.")
+    missing_eos_penalty: float = Field(0.0, ge=0, description="Taken from the reward of an answer that was cut off.")
 
     def resolved(self) -> Self:
         given = [name for name in ("reward", "reward_pattern", "reward_function", "judge") if getattr(self, name)]
