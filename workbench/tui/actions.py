@@ -168,6 +168,10 @@ ACTIONS = (
         id="arena.compare", key="m", title="Models", argument="NAME",
         help="Compare models: only pairs of answers by different ones.",
     ),
+    Action(
+        id="arena.reward", key="r", title="Reward model", argument="NAME", footer=False,
+        help="Show those pairs first of which a reward model is least sure.",
+    ),
     Action(id="arena.rater", key="n", title="Rater", argument="NAME", help="Judge under another name."),
     # Pairs
     Action(id="ranking.a-much", key="1", title="A, by far", help="The first answer is much better.", footer=False),

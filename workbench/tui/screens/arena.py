@@ -13,12 +13,12 @@ from textual.containers import Vertical
 
 from workbench import figures
 from workbench.errors import WorkbenchError
-from workbench.preferences.ranking import Ranking
+from workbench.preferences.ranking import Ranking, RewardChoice
 from workbench.preferences.sets import CandidateSet, Progress, candidate_set, candidate_sets, progress
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 from workbench.tui import actions, safe
-from workbench.tui.live import Changes
+from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.screens.arena_judging import Judging
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.widgets.empty import Empty
@@ -34,6 +34,7 @@ COLUMNS = (
     Column(title="Made", width=11, right=True, drop=3),
 )
 BAR = 8  # columns
+AT_RANDOM = "/"  # no name of a reward model
 
 Key = tuple[str, int, int]
 
@@ -93,7 +94,8 @@ class ArenaScreen(WorkbenchScreen):
         table.refresh()
         if self.sets and self.focused is None:
             table.focus()
-        self.query_one(Status).say(f"rater: {safe.line(self.ranking.rater)}")
+        chosen = safe.line(self.ranking.reward.name) if self.ranking.reward else "at random"
+        self.query_one(Status).say(f"rater: {safe.line(self.ranking.rater)}   pairs: {chosen}")
         self.refresh_keys()
 
     def _say_what_to_do(self) -> None:
@@ -173,6 +175,39 @@ class ArenaScreen(WorkbenchScreen):
             take(argument)
         else:
             self.app.ask_line("Who judges?", take, value=self.ranking.rater)
+
+    def why_not_reward(self, argument: str = "") -> str | None:
+        live = self.app.live
+        known = [item.id for item in live.artifacts if item.kind == "reward"] if live else []
+        if argument and argument not in known:
+            return f"There is no reward model {argument!r}."
+        return None if known else "There is no reward model yet: rank at random first, then train one."
+
+    def do_reward(self, argument: str = "") -> None:
+        live = self.app.live
+        assert live is not None
+        known = {item.id: item for item in reversed(live.artifacts) if item.kind == "reward"}
+        if not argument:
+            from workbench.tui.screens.menu import Choice, Menu
+
+            choices = [Choice(AT_RANDOM, (), "", "At random", "Without a reward model.")]
+            choices += [Choice(name, (), "", safe.line(name), "Where it is least sure, first.") for name in known]
+            menu = Menu(
+                "Which pairs come first", choices, chosen=self.ranking.reward.name if self.ranking.reward else ""
+            )
+            self.app.push_screen(menu, lambda chosen: self._choose_by(known.get(chosen)) if chosen else None)
+        else:
+            self._choose_by(known[argument])
+
+    def _choose_by(self, row: ArtifactRow | None) -> None:
+        live = self.app.live
+        assert live is not None
+        reward = None
+        if row is not None:
+            folder = live.project.folder("reward") / row.id
+            reward = RewardChoice(name=row.id, identity=row.identity, folder=folder)
+        self.ranking = replace(self.ranking, reward=reward)
+        self._show_sets()
 
     def _open(self, name: str, ranking: Ranking) -> None:
         live = self.app.live
