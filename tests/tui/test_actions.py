@@ -13,12 +13,17 @@ from textual.dom import DOMNode
 
 import workbench.tui
 from tests.tui.drive import loaded, text_of, typed, until
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import validate
+from workbench.recipes.load import STAGES
 from workbench.store.project import Project
 from workbench.tui import actions
 from workbench.tui.actions import ACTIONS, BY_ACTION
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.places import BY_ID, PLACES, SCREENS, screen_for
+from workbench.tui.screens.form import FormScreen
 from workbench.tui.screens.runs import RunsScreen
+from workbench.tui.stages import recipe_of
 
 AppOn = Callable[..., WorkbenchApp]
 
@@ -168,3 +173,27 @@ async def test_the_palette_is_fed_by_the_same_registry(example: Project, app_on:
         assert {"Map: Next step", "Detach", "Help", "Go to Runs"} <= titles
         assert "Runs: Stop" in titles  # of another screen: it leads there
         assert "Map: Back" not in titles  # there is nothing to go back from
+
+
+async def test_every_stage_can_be_typed_and_opens_its_form(example: Project, app_on: AppOn) -> None:
+    typed_stages = [stage for stage, *_ in actions.STAGES]
+    assert set(typed_stages) == set(STAGES) - {"shards"}  # those come with the pretraining
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        for stage in typed_stages:
+            pilot.app.perform_command(stage)  # type: ignore[attr-defined]
+            await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen) and pilot.app.screen.focused)
+            assert pilot.app.screen.draft.stage == stage  # type: ignore[attr-defined]
+            await pilot.press("escape")
+            await until(pilot, lambda: not isinstance(pilot.app.screen, FormScreen))
+
+
+def test_flags_and_bare_words_make_a_stages_recipe() -> None:
+    recipe = recipe_of("sft", "--base smol --data chats --data more=0.5 --max-steps 20 --name mine")
+    assert recipe.to_yaml() == validate(
+        STAGES["sft"], {"base": "smol", "data": ["chats", "more=0.5"], "schedule": {"max_steps": 20}, "name": "mine"}
+    ).to_yaml()  # fmt: skip
+    assert recipe_of("import-model", "hf:org/name").source == "hf:org/name"  # type: ignore[attr-defined]
+    assert recipe_of("import-model", "here.gguf").source.startswith("/")  # type: ignore[attr-defined]
+    with pytest.raises(WorkbenchError, match="merge-adapter takes one model"):
+        recipe_of("merge-adapter", "a b")

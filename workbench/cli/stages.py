@@ -14,7 +14,7 @@ from workbench.cli.output import answer, common, complete_artifact, note, open_c
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
 from workbench.recipes.fields import RecipeField, nested, recipe_fields
-from workbench.recipes.load import STAGES, read_recipes
+from workbench.recipes.load import POSITIONAL, STAGES, read_recipes
 from workbench.runs.plan import Step, plan
 from workbench.runs.submit import submit
 from workbench.store import artifacts, runs
@@ -87,17 +87,6 @@ EXAMPLES = {
     "merge-adapter": ["workbench merge-adapter smol-sft --name smol-merged"],
     "export": ["workbench export base --quantization q8_0 --name base-q8"],
 }
-POSITIONAL = {
-    "import": "sources",
-    "import-model": "source",
-    "merge-adapter": "model",
-    "import-chat": "sources",
-    "template-chat": "sources",
-    "self-instruct": "sources",
-    "import-preferences": "sources",
-    "judge": "candidates",
-    "export": "model",
-}  # fmt: skip
 
 
 def stage_command(stage: str, kind: type[Recipe]) -> click.Command:

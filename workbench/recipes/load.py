@@ -50,6 +50,19 @@ STAGES: dict[str, type[Recipe]] = {
     "export": ExportRecipe,
 }
 
+POSITIONAL = {
+    "import": "sources",
+    "import-model": "source",
+    "merge-adapter": "model",
+    "import-chat": "sources",
+    "template-chat": "sources",
+    "self-instruct": "sources",
+    "import-preferences": "sources",
+    "judge": "candidates",
+    "export": "model",
+}  # fmt: skip
+"""The key that a stage's verb takes without a flag."""
+
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:
     """The recipe that plain values (a YAML mapping) describe.

@@ -74,6 +74,40 @@ def _judging(place: str) -> tuple[Action, ...]:
     )  # fmt: skip
 
 
+STAGES = (
+    ("import", "Import text", "SOURCE... --name NAME", "Read text files into a corpus."),
+    ("tokenizer", "Train a tokenizer", "--corpus CORPUS", "Learn a byte-level BPE vocabulary from a corpus."),
+    ("pretrain", "Pretrain", "--corpus CORPUS --tokenizer TOKENIZER", "Train a model from scratch."),
+    ("import-model", "Bring in a model", "SOURCE --name NAME", "Make a model folder or a GGUF file the project's."),
+    ("import-chat", "Import chats", "SOURCE... --name NAME", "Read conversations, of eight formats."),
+    ("template-chat", "Chats from a table", "SOURCE... --task TASK", "Phrase a classic task's rows as conversations."),
+    ("self-instruct", "Self-instruct", "SOURCE... --model MODEL", "New instructions and answers from a few examples."),
+    ("sft", "SFT", "--base MODEL --data CHATS", "Train a model on conversations."),
+    ("continue", "Continue pretraining", "--base MODEL --corpus CORPUS", "Train a model further on plain text."),
+    ("import-preferences", "Import preferences", "SOURCE... --name NAME", "Read pairs of answers, or marked ones."),
+    ("candidates", "Write candidates", "--model MODEL --prompts FILE", "Have models answer prompts, for ranking."),
+    ("collect", "Collect judgements", "--candidates NAME", "Make preferences of what was judged in the Arena."),
+    ("judge", "Judge", "CANDIDATES --rule RULE", "Have a rule or a model rank candidates."),
+    ("reward", "Reward model", "--base MODEL --preferences NAME", "Train a model to score answers as you do."),
+    ("dpo", "DPO", "--base MODEL --preferences NAME", "Train on pairs of a better and a worse answer."),
+    ("orpo", "ORPO", "--base MODEL --preferences NAME", "Pairs, and the better answers' own loss, in one training."),
+    ("kto", "KTO", "--base MODEL --preferences NAME", "Train on answers that are marked good or bad."),
+    ("ppo", "PPO", "--base MODEL --reward MODEL --prompts FILE", "Train on own answers, by a reward model."),
+    ("grpo", "GRPO", "--base MODEL --reward MODEL --prompts FILE", "Groups of own answers, each against its group."),
+    ("merge-adapter", "Merge an adapter", "MODEL --name NAME", "Write a model with its adapter added to its weights."),
+    ("export", "Export", "MODEL --quantization q8_0", "Write a model as GGUF, quantise it and check it."),
+)
+"""The stages that can be typed: verb, title, what it takes, help. In words of their own: the recipe classes would
+come with pydantic, before the first paint. A test compares the verbs with the recipes'."""
+
+
+def _stages() -> tuple[Action, ...]:
+    return tuple(
+        Action(id=f"everywhere.{stage}", title=title, argument=argument, help=help)
+        for stage, title, argument, help in STAGES
+    )
+
+
 ACTIONS = (
     # Start
     Action(id="start.new", key="n", title="New project", help="Make a project in an empty folder."),
@@ -115,6 +149,10 @@ ACTIONS = (
         help="Only runs whose name, stage or state holds the text. An empty text shows all.",
     ),
     Action(id="runs.metric", key="m", title="Metric", help="Another curve: loss, learning rate, gradient norm, ..."),
+    Action(
+        id="runs.inspect", key="x", title="What is trained on", argument="RUN", footer=False,
+        help="The batches that the chosen run trains on, token by token.",
+    ),
     Action(id="runs.log", key="1", title="Log", help="What its process printed.", footer=False),
     Action(id="runs.samples", key="2", title="Samples", help="Texts that the model wrote.", footer=False),
     Action(id="runs.checkpoints", key="3", title="Checkpoints", help="What is kept to resume from.", footer=False),
@@ -124,6 +162,49 @@ ACTIONS = (
     # The comparison
     Action(id="compare.metric", key="m", title="Metric", help="Another curve."),
     Action(id="compare.back", key="escape", title="Back", help="Back to the runs."),
+    # Data
+    Action(
+        id="data.read", title="Read", argument="NAME", footer=False,
+        help="Read the chosen set row by row. Enter on it does that, too.",
+    ),
+    Action(
+        id="data.inspect", key="x", title="What is trained on", argument="RUN",
+        help="The batches of a run, or of a recipe that was not started yet, token by token.",
+    ),
+    # Rows
+    Action(
+        id="records.search", key="slash", title="Search", argument="WORDS", help="Only rows that hold all these words."
+    ),
+    Action(id="records.accept", key="y", title="Accept", help="This made-up row is good: it may be trained on."),
+    Action(id="records.reject", key="n", title="Reject", help="This made-up row is no good."),
+    Action(id="records.undo", key="z", title="Undo", help="Take back the last yes or no.", footer=False),
+    Action(
+        id="records.make", key="m", title="Make a set", argument="NAME",
+        help="Make conversations of the rows that were accepted.",
+    ),
+    Action(id="records.zoom", key="plus", title="Zoom", help="The row over the whole screen, and back."),
+    Action(id="records.back", key="escape", title="Back", help="Leave the zoom, clear the search, or go back."),
+    # Inspector
+    Action(id="inspector.next", key="n", title="Next batch", help="The batch of the next optimizer step."),
+    Action(id="inspector.previous", key="p", title="Previous", help="The batch of the step before."),
+    Action(id="inspector.batch", key="b", title="Batch", argument="STEP", help="The batch of an optimizer step."),
+    Action(id="inspector.next-row", key="j", title="Next row", help="The next sequence of the batch."),
+    Action(
+        id="inspector.previous-row", key="k", title="Previous row", help="The sequence before.", footer=False
+    ),
+    Action(id="inspector.back", key="escape", title="Back", help="Leave the inspector."),
+    Action(id="tokens.left", key="left", title="Left", help="The token before.", footer=False),
+    Action(id="tokens.right", key="right", title="Right", help="The next token.", footer=False),
+    Action(id="tokens.up", key="up", title="Up", help="A token in the line above.", footer=False),
+    Action(id="tokens.down", key="down", title="Down", help="A token in the line below.", footer=False),
+    Action(id="tokens.page-up", key="pageup", title="Page up", help="A page up.", footer=False),
+    Action(id="tokens.page-down", key="pagedown", title="Page down", help="A page down.", footer=False),
+    Action(id="tokens.first", key="home", title="First", help="The first token.", footer=False),
+    Action(id="tokens.last", key="end", title="Last", help="The last token.", footer=False),
+    Action(
+        id="tokens.stretch", key="space", title="Next stretch",
+        help="To where another role, or what is trained on, begins.",
+    ),
     # Models
     Action(id="models.chat", key="c", title="Chat", argument="MODEL", help="Talk to the chosen model or export."),
     Action(
@@ -203,6 +284,10 @@ ACTIONS = (
     Action(id="answer.last", key="end", title="Last", help="The end; what was jumped over is not read.", footer=False),
     # Forms
     Action(id="form.start", key="s", title="Start", help="Start it with these values, and go to its run."),
+    Action(
+        id="form.inspect", key="x", title="What is trained on",
+        help="The batches that it would train on, token by token.",
+    ),
     Action(id="form.fold", key="f", title="Fold", help="Show or hide all further settings."),
     Action(id="form.leave", key="escape", title="Leave", help="Leave the form; nothing is started."),
     Action(id="field.next", key="down", title="Next", help="The field below."),
@@ -245,22 +330,7 @@ ACTIONS = (
     ),
     Action(id="everywhere.open", title="Open a project", argument="PATH", help="Open the project in a folder."),
     Action(id="everywhere.new", title="New project", argument="PATH", help="Make a project in an empty folder."),
-    Action(
-        id="everywhere.import", title="Import text", argument="SOURCE... --name NAME",
-        help="Read text files into a corpus.",
-    ),
-    Action(
-        id="everywhere.tokenizer", title="Train a tokenizer", argument="--corpus CORPUS",
-        help="Learn a byte-level BPE vocabulary from a corpus.",
-    ),
-    Action(
-        id="everywhere.pretrain", title="Pretrain", argument="--corpus CORPUS --tokenizer TOKENIZER",
-        help="Train a model from scratch.",
-    ),
-    Action(
-        id="everywhere.export", title="Export", argument="MODEL --quantization q8_0",
-        help="Write a model as GGUF, quantise it and check it.",
-    ),
+    *_stages(),
     Action(id="everywhere.repair", title="Repair", help="Rebuild the catalog from the project's files."),
     Action(id="everywhere.theme", title="Theme", argument="dark|light|ansi", help="Change the colours."),
 )  # fmt: skip

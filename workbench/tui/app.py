@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +17,7 @@ from textual.screen import Screen
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
 from workbench.tui import actions, remembered, terminal, theme
-from workbench.tui.frame import Frame
+from workbench.tui.frame import READ_ONLY, Frame
 from workbench.tui.places import SCREENS, screen_for
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ class WorkbenchApp(Frame):
 
         self.open_project(create(Path(argument)))
 
-    def _start_stage(self, stage: str, argument: str) -> None:
+    def start_stage(self, stage: str, argument: str = "") -> None:
+        """Start what a line of flags describes; without one, the stage's form."""
         project = self.project
         assert project is not None
         if not argument:
@@ -203,24 +204,13 @@ class WorkbenchApp(Frame):
 
         self.in_background(lambda: start(project, stage, argument), self.tell_started)
 
-    def _why_no_stage(self, _: str = "") -> str | None:
+    def why_no_stage(self, _: str = "") -> str | None:
         if self.project is None:
             return "Open a project first."
-        return None if self.project.writable() else "The project is read-only."
+        return None if self.project.writable() else READ_ONLY
 
-    def do_import(self, argument: str = "") -> None:
-        self._start_stage("import", argument)
-
-    def do_tokenizer(self, argument: str = "") -> None:
-        self._start_stage("tokenizer", argument)
-
-    def do_pretrain(self, argument: str = "") -> None:
-        self._start_stage("pretrain", argument)
-
-    def do_export(self, argument: str = "") -> None:
-        self._start_stage("export", argument)
-
-    why_not_import = why_not_tokenizer = why_not_pretrain = why_not_export = why_not_repair = _why_no_stage
+    def why_not_repair(self, _: str = "") -> str | None:
+        return self.why_no_stage()
 
     def do_repair(self, _: str = "") -> None:
         project = self.project
@@ -252,6 +242,12 @@ class WorkbenchApp(Frame):
     def _use_theme(self, name: str) -> None:
         self.theme = theme.THEMES[name].name
         remembered.keep_theme(name)
+
+
+for _stage, *_ in actions.STAGES:
+    _method = _stage.replace("-", "_")
+    setattr(WorkbenchApp, f"do_{_method}", partialmethod(WorkbenchApp.start_stage, _stage))
+    setattr(WorkbenchApp, f"why_not_{_method}", WorkbenchApp.why_no_stage)
 
 
 def run(

@@ -15,7 +15,8 @@ def last_words(error: BaseException | None) -> Text:
     """A sentence for the terminal; the traceback goes into a file."""
     path = write_crash_log(error)
     where = f" The details are in {path}." if path else ""
-    return Text(f"The program failed: {type(error).__name__}: {error}.{where} Runs are not affected; start it again.")
+    said = f"{type(error).__name__}: {error}".rstrip(". ")
+    return Text(f"The program failed: {said}.{where} Runs are not affected; start it again.")
 
 
 def write_crash_log(error: BaseException | None) -> Path | None:

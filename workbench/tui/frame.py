@@ -25,6 +25,7 @@ from workbench.tui.places import SCREENS
 from workbench.tui.screens.base import WorkbenchScreen
 
 T = TypeVar("T")
+READ_ONLY = "The project is read-only: nothing can be started or changed. Copy it, and open the copy with o on g s."
 
 
 class Frame(App[str]):

@@ -11,12 +11,9 @@ from typing import Any
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, nearest, validate
 from workbench.recipes.fields import nested, recipe_fields
-from workbench.recipes.load import STAGES
+from workbench.recipes.load import POSITIONAL, STAGES
 from workbench.store.catalog import open_catalog
 from workbench.store.project import Project
-
-# What the verb takes without a flag.
-BARE = {"import": "sources", "export": "model"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +91,15 @@ def recipe_of(stage: str, line: str) -> Recipe:
             values.setdefault(field.path, []).append(value)
         else:
             values[field.path] = value
-    if bare and stage not in BARE:
+    positional = POSITIONAL.get(stage)
+    if bare and positional is None:
         raise WorkbenchError(f"{stage} takes no {bare[0]!r}.", "Give values with flags, as in --name base.")
-    if bare and BARE[stage] == "sources":
+    if bare and positional == "sources":
         values["sources"] = [_absolute(word) for word in bare]
-    elif bare:
-        values[BARE[stage]] = bare[0]
+    elif bare and positional is not None:
+        if len(bare) > 1:
+            raise WorkbenchError(f"{stage} takes one {positional}, not {bare[1]!r} beside it.", "Leave it out.")
+        values[positional] = _absolute(bare[0]) if positional == "source" else bare[0]
     return validate(kind, nested(values))
 
 
@@ -127,4 +127,4 @@ def split_words(line: str) -> list[str]:
 
 def _absolute(source: str) -> str:
     """A path that a person types is meant from the folder that the program was opened in."""
-    return source if source == "python-docs" else str(Path(source).expanduser().absolute())
+    return source if source == "python-docs" or source.startswith("hf:") else str(Path(source).expanduser().absolute())

@@ -19,6 +19,7 @@ from workbench.store.catalog import open_catalog
 from workbench.store.project import Project
 from workbench.tui import actions, choices, outlook
 from workbench.tui.draft import Checked, Draft, Group, about, shown_value, title_of
+from workbench.tui.frame import READ_ONLY
 from workbench.tui.live import Changes
 from workbench.tui.outlook import Fact
 from workbench.tui.screens.base import WorkbenchScreen
@@ -250,7 +251,7 @@ class FormScreen(WorkbenchScreen):
         if self.starting:
             return "It is being started already."
         if self.app.project is None or not self.app.project.writable():
-            return "The project is read-only."
+            return READ_ONLY
         return None
 
     def do_start(self, _: str = "") -> None:
@@ -286,6 +287,22 @@ class FormScreen(WorkbenchScreen):
             return
         self.dismiss()
         self.app.in_background(lambda: started, self.app.tell_started)
+
+    def why_not_inspect(self, _: str = "") -> str | None:
+        from workbench.tui.inspecting import STAGES
+
+        if self.draft.stage not in STAGES:
+            return "This stage trains on no batches that are known beforehand."
+        return None if self.checked.recipe is not None else "The recipe is not whole yet."
+
+    def do_inspect(self, _: str = "") -> None:
+        from workbench.tui.inspecting import recipe_subject
+        from workbench.tui.screens.data_inspector import InspectorScreen
+
+        project = self.app.project
+        assert project is not None
+        assert self.checked.recipe is not None
+        self.app.push_screen(InspectorScreen(recipe_subject(project, self.checked.recipe)))
 
     def do_fold(self, _: str = "") -> None:
         folds = list(self.query(Fold))

@@ -202,7 +202,7 @@ class MapScreen(WorkbenchScreen):
         if self.step is None:
             return "The project is being read."
         if self.step.stage:
-            return self.app.why_not_pretrain()
+            return self.app.why_no_stage()
         return None
 
     def do_next(self, _: str = "") -> None:
@@ -222,7 +222,7 @@ class MapScreen(WorkbenchScreen):
             return "The project is being read."
         if self.chosen.kind.stage == "shards":
             return "Shards are made by the pretraining that needs them."
-        return self.app.why_not_pretrain()
+        return self.app.why_no_stage()
 
     def do_make(self, _: str = "") -> None:
         assert self.chosen is not None

@@ -236,7 +236,7 @@ class ModelsScreen(WorkbenchScreen):
         if item.kind != "model":
             what = "an export" if item.kind == "export" else "a reward model"
             return f"{item.id} is {what}: choose the model that it was made from, and export that."
-        return self.app.why_not_export()
+        return self.app.why_no_stage()
 
     def do_export(self, argument: str = "") -> None:
         item = self._meant(argument)
@@ -287,7 +287,7 @@ class ModelsScreen(WorkbenchScreen):
         self.app.open_form(stage)
 
     def why_not_new(self, _: str = "") -> str | None:
-        return self.app.why_not_pretrain()
+        return self.app.why_no_stage()
 
     def why_not_zoom(self, _: str = "") -> str | None:
         return None if self.chosen is not None else "There is no model to look at."

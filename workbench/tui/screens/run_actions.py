@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.store.project import Project
+from workbench.tui.frame import READ_ONLY
 from workbench.tui.live import RunRow
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class RunActions(Mixin):
         if run is None:
             return f"There is no run {argument!r}." if argument else "There is no run to choose."
         if self.app.project and not self.app.project.writable():
-            return "The project is read-only."
+            return READ_ONLY
         return None if run.state in states else otherwise.format(run=run.id, state=run.state)
 
     def why_not_stop(self, argument: str = "") -> str | None:
