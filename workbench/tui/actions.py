@@ -127,6 +127,10 @@ ACTIONS = (
         id="runs.stop", key="s", title="Stop", argument="RUN",
         help="Write a checkpoint and end. Nothing is lost: it can be resumed.",
     ),
+    Action(
+        id="runs.again", key="a", title="Again", argument="RUN", footer=False,
+        help="Open the form with the run's recipe, to start it anew or otherwise.",
+    ),
     Action(id="runs.resume", key="r", title="Resume", argument="RUN", help="Go on from the last checkpoint."),
     Action(
         id="runs.checkpoint", key="w", title="Checkpoint", argument="RUN", help="Write a checkpoint now, and go on."
@@ -186,12 +190,12 @@ ACTIONS = (
     Action(id="records.back", key="escape", title="Back", help="Leave the zoom, clear the search, or go back."),
     # Inspector
     Action(id="inspector.next", key="n", title="Next batch", help="The batch of the next optimizer step."),
-    Action(id="inspector.previous", key="p", title="Previous", help="The batch of the step before."),
-    Action(id="inspector.batch", key="b", title="Batch", argument="STEP", help="The batch of an optimizer step."),
     Action(id="inspector.next-row", key="j", title="Next row", help="The next sequence of the batch."),
+    Action(id="inspector.previous", key="p", title="Previous", help="The batch of the step before."),
     Action(
         id="inspector.previous-row", key="k", title="Previous row", help="The sequence before.", footer=False
     ),
+    Action(id="inspector.batch", key="b", title="Batch", argument="STEP", help="The batch of an optimizer step."),
     Action(id="inspector.back", key="escape", title="Back", help="Leave the inspector."),
     Action(id="tokens.left", key="left", title="Left", help="The token before.", footer=False),
     Action(id="tokens.right", key="right", title="Right", help="The next token.", footer=False),
@@ -295,8 +299,6 @@ ACTIONS = (
     # Logs
     Action(id="log.up", key="up", title="Up", help="The line above.", footer=False),
     Action(id="log.down", key="down", title="Down", help="The line below.", footer=False),
-    Action(id="log.left", key="left", title="Left", help="To the beginning of long lines.", footer=False),
-    Action(id="log.right", key="right", title="Right", help="To the end of long lines.", footer=False),
     Action(id="log.page-up", key="pageup", title="Page up", help="A page up.", footer=False),
     Action(id="log.page-down", key="pagedown", title="Page down", help="A page down.", footer=False),
     Action(id="log.first", key="home", title="First", help="The first line that is kept.", footer=False),

@@ -52,6 +52,14 @@ PLACES = (
         target="runs:RunsScreen",
     ),
     Place(
+        id="data",
+        title="Data",
+        help="Text, conversations, preferences and answers: what there is, row by row, and what is trained on, token "
+        "by token.",
+        letter="d",
+        target="data:DataScreen",
+    ),
+    Place(
         id="models",
         title="Models",
         help="The models and what was made from each, with their figures and where they come from.",
@@ -78,6 +86,14 @@ PLACES = (
         help="Two answers to a prompt: which is better? Who wrote them is said after the verdict.",
     ),
     Place(id="ordering", title="Sets", help="All answers to a prompt, to be put in order, the best first."),
+    Place(id="records", title="Rows", help="One set of data, row by row."),
+    Place(
+        id="inspector",
+        title="Inspector",
+        help="The batches that a recipe trains on: where tokens begin, what is trained on and what is masked, where "
+        "documents meet and what was cut off.",
+    ),
+    Place(id="tokens", part=True, title="Tokens", help="A text as its tokens: the arrows go from one to the next."),
     Place(id="answer", part=True, title="Answers", help="A prompt or an answer that is longer than its pane."),
     Place(id="ask", part=True, title="Line", help="The line to the model. Ctrl+J begins another line in it."),
     Place(id="form", title="Form", help="What a stage is to do: its recipe, field by field."),

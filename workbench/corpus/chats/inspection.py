@@ -105,6 +105,9 @@ class Inspector(Protocol):
     def batch(self, step: int) -> BatchView:
         """The global batch of optimizer step `step`, from 0."""
 
+    def token_bytes(self, number: int) -> bytes:
+        """The bytes that a token stands for."""
+
 
 def inspector(recipe: Recipe, inputs: Mapping[str, Path]) -> Inspector:
     """The inspector of a resolved recipe; `inputs`: role -> the artifact's folder.
@@ -125,7 +128,14 @@ def inspector(recipe: Recipe, inputs: Mapping[str, Path]) -> Inspector:
     )
 
 
-class _Conversations:
+class _Tokens:
+    _tokenizer: ChatTokenizer
+
+    def token_bytes(self, number: int) -> bytes:
+        return self._tokenizer.token_bytes(number)
+
+
+class _Conversations(_Tokens):
     def __init__(self, recipe: SftRecipe, inputs: Mapping[str, Path]):
         self._tokenizer = ChatTokenizer(inputs["base"])
         self._train_on = recipe.conversations.train_on
@@ -152,7 +162,7 @@ class _Conversations:
         return SequenceView(tuple(tokens), tuple(documents))
 
 
-class _Documents:
+class _Documents(_Tokens):
     def __init__(self, recipe: ContinueRecipe, inputs: Mapping[str, Path]):
         self._tokenizer = ChatTokenizer(inputs["base"])
         length = training_data.max_length(recipe.max_length, inputs["base"])
@@ -171,9 +181,9 @@ class _Documents:
         return SequenceView(_plain(self._tokenizer, sequence.ids_L, sequence.trained_L), documents)
 
 
-class _Judged:
+class _Judged(_Tokens):
     def __init__(self, recipe: PreferenceRecipe, inputs: Mapping[str, Path]):
-        tokenizer = ChatTokenizer(inputs["base"])
+        self._tokenizer = tokenizer = ChatTokenizer(inputs["base"])
         length = training_data.max_length(recipe.max_length, inputs["base"])
         rows: training_data.Judged[Pair] | training_data.Judged[Mark]
         if isinstance(recipe, KtoRecipe):
@@ -214,7 +224,7 @@ class _Judged:
             yield SequenceView(tuple(_tokens(tokens, conversation, length)), (document,))
 
 
-class _Windows:
+class _Windows(_Tokens):
     """Pretraining's windows over shards; the first token of each has nothing before it that predicts it."""
 
     def __init__(self, recipe: PretrainRecipe, inputs: Mapping[str, Path]):

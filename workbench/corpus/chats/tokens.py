@@ -7,10 +7,11 @@ that the template writes; text inside a message never becomes one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ TrainOn = Literal["assistant", "completion", "all"]
 OUR_TEMPLATE = Path(__file__).parent.with_name(TEMPLATE_FILE)
 TURN_BEGIN, TURN_END = "<|im_start|>", "<|im_end|>"
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+BYTE_LEVEL_SPACE, SENTENCEPIECE_SPACE = "Ġ", "▁"
 BATCH = 1024  # conversations encoded at once: their offsets take about 100 bytes a token
 
 
@@ -213,6 +215,17 @@ class ChatTokenizer:
         """The token as it stands in the vocabulary."""
         return self._tokenizer.id_to_token(number) or ""
 
+    def token_bytes(self, number: int) -> bytes:
+        """The bytes that the token stands for, also where they are only part of a character."""
+        text = self.token_text(number)
+        if text in self.special:
+            return text.encode()
+        if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", text):
+            return bytes([int(text[3:5], 16)])
+        if self._tokenizer.token_to_id(BYTE_LEVEL_SPACE) is not None:
+            return b"".join(_byte_level().get(character, character.encode()) for character in text)
+        return text.replace(SENTENCEPIECE_SPACE, " ").encode()
+
     # ------------------------------------------------------------------ answers to a prompt
 
     def _answers(self, row: Asked) -> list[_Answer]:
@@ -349,7 +362,8 @@ class ChatTokenizer:
         done = 0
 
         def between(start: int, stop: int) -> None:
-            piece = self._plain.encode(rendering.text[start:stop], add_special_tokens=False)
+            tokenizer = self._plain_later if start else self._plain
+            piece = tokenizer.encode(rendering.text[start:stop], add_special_tokens=False)
             ids.extend(piece.ids)
             offsets.extend((start + first, start + last) for first, last in piece.offsets)
 
@@ -371,6 +385,14 @@ class ChatTokenizer:
     @cached_property
     def _plain(self) -> Tokenizer:
         tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    @cached_property
+    def _plain_later(self) -> Tokenizer:
+        """`_plain` for what does not begin a text: some tokenizers put a space before its first word, once."""
+        written = self._plain.to_str().replace('"prepend_scheme":"first"', '"prepend_scheme":"never"')
+        tokenizer = Tokenizer.from_str(written)
         tokenizer.encode_special_tokens = True
         return tokenizer
 
@@ -441,6 +463,16 @@ def _roles(starts: Sequence[int], offsets_L2: np.ndarray) -> np.ndarray:
     """The message of each token, int16 [L], by its last character: it may begin with the line end before it."""
     last_L = np.maximum(offsets_L2[:, 1] - 1, 0)
     return (np.searchsorted(np.asarray(starts), last_L, side="right") - 1).astype(np.int16)
+
+
+@cache
+def _byte_level() -> dict[str, bytes]:
+    """What GPT-2 writes for each byte: itself where it can be printed, else a letter from 256 on."""
+    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): bytes([byte]) for byte in printed} | {
+        chr(256 + place): bytes([byte]) for place, byte in enumerate(others)
+    }
 
 
 def _common(one: str, other: str) -> int:

@@ -19,11 +19,11 @@ from workbench.store.catalog import open_catalog
 from workbench.store.project import Project
 from workbench.tui import actions, choices, outlook
 from workbench.tui.draft import Checked, Draft, Group, about, shown_value, title_of
-from workbench.tui.frame import READ_ONLY
 from workbench.tui.live import Changes
 from workbench.tui.outlook import Fact
 from workbench.tui.screens.base import WorkbenchScreen
 from workbench.tui.screens.dialogs import Words
+from workbench.tui.widgets.bars import READ_ONLY
 from workbench.tui.widgets.facts import Facts
 from workbench.tui.widgets.fields import Field, FieldChanged, Fold, LineField, Pick, StartButton
 from workbench.tui.widgets.form_row import Row, control
@@ -251,7 +251,7 @@ class FormScreen(WorkbenchScreen):
         if self.starting:
             return "It is being started already."
         if self.app.project is None or not self.app.project.writable():
-            return READ_ONLY
+            return str(READ_ONLY)
         return None
 
     def do_start(self, _: str = "") -> None:
@@ -264,9 +264,24 @@ class FormScreen(WorkbenchScreen):
                     break
             self.app.tell(str(wrong) if wrong else "The recipe is not whole yet.", severity="warning")
             return
+        recipe, live = self.checked.recipe, self.app.live
+        facts = outlook.expect(recipe, live.artifacts, outlook.free_memory_bytes()) if live is not None else []
+        if (outsized := next((fact for fact in facts if fact.style == "bad"), None)) is not None:
+            needs, _, _ = outsized.value.partition(":")
+            self.app.confirm(
+                f"It needs about {needs} of {outsized.what} {outsized.more}: it would be refused as things are. "
+                "Start it all the same?",
+                lambda: self._begin(recipe),
+                yes="Start it",
+                no="Back to the form",
+            )
+            return
+        self._begin(recipe)
+
+    def _begin(self, recipe: Recipe) -> None:
         self.starting = True
         self._say_status()
-        self.app.run_worker(self._start(self.checked.recipe), exit_on_error=True)
+        self.app.run_worker(self._start(recipe), exit_on_error=True)
 
     async def _start(self, recipe: Recipe) -> None:
         from workbench.tui.stages import submit

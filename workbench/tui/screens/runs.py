@@ -324,6 +324,23 @@ class RunsScreen(RunActions, WorkbenchScreen):
         self.metric = names[(names.index(self.detail.metric) + 1) % len(names)]
         self._ask()
 
+    def why_not_inspect(self, argument: str = "") -> str | None:
+        from workbench.tui.inspecting import STAGES
+
+        run = self._meant(argument)
+        if run is None:
+            return f"There is no run {argument!r}." if argument else "There is no run to choose."
+        return None if run.stage in STAGES else f"{run.id} trains on no batches that are known beforehand."
+
+    def do_inspect(self, argument: str = "") -> None:
+        from workbench.tui.inspecting import run_subject
+        from workbench.tui.screens.data_inspector import InspectorScreen
+
+        run, project = self._meant(argument), self.app.project
+        assert run is not None
+        assert project is not None
+        self.app.push_screen(InspectorScreen(run_subject(project, run)))
+
     def _choose_text(self, name: str) -> None:
         texts = self.query_one(RunTexts)
         texts.text = name

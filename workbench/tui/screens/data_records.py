@@ -1,0 +1,337 @@
+"""One data set, row by row: to read, to search, and, of what a model made up, to accept or reject."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.timer import Timer
+from textual.widgets import Input
+
+from workbench.errors import WorkbenchError
+from workbench.store.catalog import open_catalog
+from workbench.tui import actions, safe
+from workbench.tui.live import ArtifactRow, Changes
+from workbench.tui.records import Record, Records
+from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.widgets.reader import Reader
+from workbench.tui.widgets.table import Column, Table
+
+COLUMNS = (
+    Column(title="Row", width=6, right=True),
+    Column(title="", width=1),
+    Column(title="Begins", width=18, grow=3),
+    Column(title="Source", width=14, grow=1, drop=1),
+)
+MARKS = {
+    "accepted": ("✓", "+", "good"),
+    "rejected": ("✗", "x", "bad"),
+    "new": ("·", ".", "muted"),
+    "": (" ", " ", "text"),
+}
+MOST_FOUND = 10_000  # rows of a search: nobody reads more
+REST_SECONDS = 0.08  # of the cursor, before a row that is not in memory is read
+
+
+class RecordsScreen(WorkbenchScreen):
+    """Wide: rows and reader side by side. Narrow: one above the other; `+` gives the reader the screen."""
+
+    PLACE = "records"
+    BINDINGS = actions.bindings("records")
+    DEFAULT_CSS = """
+    RecordsScreen #records { height: 1fr; }
+    RecordsScreen #list { height: 40%; }
+    RecordsScreen #reader { height: 1fr; }
+    RecordsScreen #filter { display: none; }
+    RecordsScreen.-searching #filter { display: block; }
+    RecordsScreen.-zoomed #list { display: none; }
+    RecordsScreen.-wide #records, RecordsScreen.-very-wide #records { layout: horizontal; }
+    RecordsScreen.-wide #list, RecordsScreen.-very-wide #list { width: 45%; height: 100%; }
+    RecordsScreen.-wide #reader, RecordsScreen.-very-wide #reader { width: 1fr; height: 100%; }
+    """
+
+    def __init__(self, item: ArtifactRow):
+        super().__init__()
+        self.item = item
+        self.records: Records | None = None
+        self.found: Sequence[int] | None = None  # by a search; None: all rows are shown
+        self.searched = 0.0  # share of the set that the search has gone through
+        self.record: Record | None = None
+        self.reviews: Any = None  # `preferences.reviews.Reviews`, of rows that wait for a yes or no
+        self._loading: set[int] = set()
+        self._resting: Timer | None = None
+
+    def heading(self) -> str:
+        return safe.line(f"{self.item.kind} {self.item.id}")
+
+    def body(self) -> ComposeResult:
+        with Container(id="records"):
+            with Vertical(id="list", classes="pane"):
+                yield Input(placeholder="words that a row holds; Enter searches", id="filter")
+                yield Table(COLUMNS, self.cells, key=lambda number: number)
+            with Vertical(id="reader", classes="pane"):
+                yield Reader()
+
+    def on_mount(self) -> None:
+        self.query_one(Input).cursor_blink = False
+        self.query_one(Table).focus()
+        self._title()
+        self.run_worker(self._open(), exit_on_error=True)
+
+    def show(self, changes: Changes) -> None:
+        pass  # an artifact does not change
+
+    # ------------------------------------------------------------------ reading
+
+    async def _open(self) -> None:
+        project = self.app.project
+        assert project is not None
+
+        def read() -> tuple[Records, Any]:
+            records = Records(self.item.kind, project.folder(self.item.kind) / self.item.id)
+            if self.item.kind == "chats" and len(records) and records.record(0).status:
+                from workbench.preferences.reviews import Reviews
+
+                return records, Reviews(project, self.item.identity)
+            return records, None
+
+        try:
+            records, self.reviews = await asyncio.to_thread(read)
+        except WorkbenchError as error:
+            self.app.show_error(error)
+            return
+        self.records = records
+        self.query_one(Table).set_rows(range(len(records)))
+        self._title()
+        self.refresh_keys()
+
+    def _load(self, page: int) -> None:
+        """Read a page beside the screen, once."""
+        if page not in self._loading:
+            self._loading.add(page)
+            self.run_worker(self._loaded(page), exit_on_error=True)
+
+    async def _loaded(self, page: int) -> None:
+        assert self.records is not None
+        try:
+            await asyncio.to_thread(self.records.page, page)
+        except WorkbenchError as error:
+            self.app.show_error(error)
+            return  # and it is not asked for again
+        self._loading.discard(page)
+        self.query_one(Table).refresh()
+
+    async def _read(self, number: int) -> None:
+        assert self.records is not None
+        try:
+            record = await asyncio.to_thread(self.records.record, number)
+        except WorkbenchError as error:
+            self.app.show_error(error)
+            return
+        if self.query_one(Table).row == number:
+            self.record = record
+            entitle(self.query_one("#reader"), f"row {number:,}  {record.source}", self._said(number))
+            self.query_one(Reader).show(record.parts)
+            self.refresh_keys()
+
+    def _said(self, number: int) -> str:
+        return "" if self.reviews is None else {"new": "y accept, n reject"}.get(
+            self.reviews.status(number), self.reviews.status(number)
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ what is shown
+
+    def cells(self, number: int) -> list[Text]:
+        on = self.query_one(Table)
+        assert self.records is not None
+        title = self.records.title(number)
+        if title is None:
+            self._load(self.records.page_of(number))
+        text, source = title or ("...", "")
+        mark, plain, style = MARKS[self.reviews.status(number) if self.reviews is not None else ""]
+        return [
+            on.assemble((f"{number:,}", "muted")),
+            on.assemble((plain if self.app.ascii else mark, style)),
+            on.assemble(safe.line(text)),
+            on.assemble((safe.line(source), "muted")),
+        ]
+
+    def _title(self) -> None:
+        pane = self.query_one("#list")
+        total = len(self.records) if self.records is not None else 0
+        if self.records is None:
+            entitle(pane, "being read ...")
+        elif self.found is not None:
+            more = "" if self.searched >= 1 else f", {self.searched:.0%} searched"
+            entitle(pane, f"{len(self.found):,} of {total:,} rows{more}", self._reviewed())
+        else:
+            entitle(pane, f"{total:,} rows", self._reviewed())
+
+    def _reviewed(self) -> str:
+        if self.reviews is None:
+            return ""
+        yes = sum(self.reviews.accepted.values())
+        return f"{yes:,} accepted, {len(self.reviews.accepted) - yes:,} rejected"
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        if self._resting is not None:
+            self._resting.stop()
+        if event.row is None:
+            self.record = None
+            self.query_one(Reader).show(())
+            return
+        number: int = event.row
+        self._resting = self.set_timer(REST_SECONDS, lambda: self._follow(number))
+
+    def _follow(self, number: int) -> None:
+        self.run_worker(self._read(number), group="record", exclusive=True, exit_on_error=True)
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        self.query_one(Reader).focus()
+
+    # ------------------------------------------------------------------ searching
+
+    def do_search(self, argument: str = "") -> None:
+        field = self.query_one(Input)
+        self.add_class("-searching")
+        if argument:
+            field.value = argument
+            self._search(argument)
+        else:
+            field.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.query_one(Table).focus()
+        self._search(event.value)
+
+    def _search(self, text: str) -> None:
+        if not text.strip():
+            self._all()
+            return
+        self.run_worker(self._searching(text), group="search", exclusive=True, exit_on_error=True)
+
+    async def _searching(self, text: str) -> None:
+        records = self.records
+        if records is None:
+            return
+        self.found, self.searched = [], 0.0
+        table = self.query_one(Table)
+        table.set_rows([])
+        for page in range(records.pages):
+            try:
+                hits = await asyncio.to_thread(records.matches, page, text)
+            except WorkbenchError as error:
+                self.app.show_error(error)
+                return
+            self.searched = (page + 1) / records.pages
+            self.found = [*self.found, *hits]
+            if hits:
+                table.set_rows(self.found)
+            self._title()
+            if len(self.found) >= MOST_FOUND:
+                break
+        self.refresh_keys()
+
+    def _all(self) -> None:
+        self.workers.cancel_group(self, "search")
+        self.found = None
+        self.query_one(Input).value = ""
+        self.remove_class("-searching")
+        table = self.query_one(Table)
+        table.set_rows(range(len(self.records) if self.records is not None else 0))
+        table.focus()
+        self._title()
+
+    # ------------------------------------------------------------------ yes and no
+
+    def _why_no_review(self, _: str = "") -> str | None:
+        project = self.app.project
+        if self.reviews is None:
+            return "Only what a model made up (self-instruct) waits for a yes or no."
+        if project is None or not project.writable():
+            return "The project is read-only."
+        return None if self.query_one(Table).row is not None else "There is no row."
+
+    why_not_accept = why_not_reject = _why_no_review
+
+    def do_accept(self, _: str = "") -> None:
+        self._review(True)
+
+    def do_reject(self, _: str = "") -> None:
+        self._review(False)
+
+    def _review(self, accepted: bool) -> None:
+        table = self.query_one(Table)
+        self.reviews.say(table.row, accepted)
+        table.refresh_lines(table.cursor + 1, 1)
+        table.cursor += 1
+        self._title()
+        self.refresh_keys()
+
+    def why_not_undo(self, _: str = "") -> str | None:
+        if self.reviews is None or not self.reviews.accepted:
+            return "Nothing was accepted or rejected."
+        return None
+
+    def do_undo(self, _: str = "") -> None:
+        row = self.reviews.undo()
+        table = self.query_one(Table)
+        table.choose(row)
+        table.refresh()
+        self._title()
+        self.refresh_keys()
+
+    def why_not_make(self, _: str = "") -> str | None:
+        if self.reviews is not None and not any(self.reviews.accepted.values()):
+            return "No row was accepted yet: y accepts the one under the cursor."
+        return self._why_no_review()
+
+    def do_make(self, argument: str = "") -> None:
+        if not argument:
+            self.app.ask_line("Call the accepted rows", self._make, value=f"{self.item.name}-accepted"[:64])
+        else:
+            self._make(argument)
+
+    def _make(self, name: str) -> None:
+        from workbench.preferences.reviews import accept
+        from workbench.recipes.base import check_name
+        from workbench.store.artifacts import read_manifest
+
+        project = self.app.project
+        assert project is not None
+        folder = project.folder(self.item.kind) / self.item.id
+        try:
+            check_name(name)
+        except ValueError as error:
+            self.app.show_error(WorkbenchError(f"{error}."))
+            return
+
+        def make() -> str:
+            with open_catalog(project) as catalog:
+                made = accept(project, catalog, read_manifest(folder), name=name)
+            return f"chats {made.id} is made: {made.report['rows']:,} accepted rows."
+
+        self.app.in_background(make, self.app.tell)
+
+    # ------------------------------------------------------------------ moving
+
+    def why_not_zoom(self, _: str = "") -> str | None:
+        return None if self.record is not None else "There is no row to read."
+
+    def do_zoom(self, _: str = "") -> None:
+        self.toggle_class("-zoomed")
+        self.query_one(Reader if self.has_class("-zoomed") else Table).focus()
+
+    def do_back(self, _: str = "") -> None:
+        if self.has_class("-zoomed"):
+            self.do_zoom()
+        elif self.query_one(Reader).has_focus:
+            self.query_one(Table).focus()
+        elif self.has_class("-searching"):
+            self._all()
+        else:
+            self.dismiss()
