@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from engines.pytorch.pretrain import where_to_begin
 from engines.pytorch.trl_trainer import seed_everything
 from engines.pytorch.tuning import Tuning, finish, use_device
 from workbench.contract import Job, Reporter, Started, Warned
+from workbench.corpus.chats.checks import Finding, raise_errors
 from workbench.corpus.chats.training_data import DERIVED_LENGTH as DERIVED_LENGTH
 from workbench.corpus.chats.training_data import Judged, max_length
 from workbench.errors import WorkbenchError
@@ -95,13 +96,11 @@ class Workplace:
                     "tokens. A higher --max-length keeps them."
                 )
             )
-        if data.untrained:
-            self.reporter.emit(
-                Warned(
-                    message=f"{data.untrained:,} rows are left out: their prompts leave no room for an answer within "
-                    f"{length:,} tokens."
-                )
-            )
+
+    def heed(self, findings: Iterable[Finding]) -> None:
+        """Tell what is odd about the data. Raises `WorkbenchError`, showing the row, for what is wrong."""
+        for finding in raise_errors(findings):
+            self.reporter.emit(Warned(message=str(finding.error())))
 
     def optimizer(self, policy: Policy) -> torch.optim.Optimizer:
         return adamw(policy.model, self.recipe.optimizer)

@@ -30,6 +30,7 @@ def prefer(job: Job, reporter: Reporter) -> None:
             data = mark_rows(recipe, folder, tokenizer, max_length=length)
         else:
             data = pair_rows(recipe, folder, tokenizer, max_length=length)
+        place.heed(data.findings)
         place.warn_of_losses(data, length)
         kind, trainer, packs = preference_losses(policy, recipe, job.directory)
         place.warn_of_padding(packs)

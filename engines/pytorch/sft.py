@@ -43,6 +43,7 @@ def supervise(job: Job, reporter: Reporter) -> None:
         else:
             corpus = job.inputs["corpus"]
             rows = document_rows(recipe, corpus, policy.tokenizer, max_length=length, packing=packs)
+        place.heed(rows.findings)
         warn_of_cuts(rows.train, length, reporter)
         method = SupervisedMethod(
             policy,
@@ -88,6 +89,7 @@ class SupervisedMethod(GradientMethod):
         mean = float(rows.lengths.mean()) if not rows.packing else rows.fill * rows.max_length
         self.step_tokens = int(mean * rows.batch_size)
         self._pad = pad_id(policy.tokenizer)
+        self._trained = torch.tensor(1, device=policy.device)  # tokens that count in the loss of the step
 
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
         batch = self._rows.batch(step)
@@ -166,12 +168,5 @@ def warn_of_cuts(rows: TrainingRows, max_length: int, reporter: Reporter) -> Non
             Warned(
                 message=f"{rows.cut:,} of {rows.rows + rows.untrained:,} rows are longer than {max_length:,} tokens "
                 f"and were cut: {rows.cut_tokens:,} tokens are left out. A higher --max-length keeps them."
-            )
-        )
-    if rows.untrained:
-        reporter.emit(
-            Warned(
-                message=f"{rows.untrained:,} rows have nothing to train on within {max_length:,} tokens, and are "
-                "left out."
             )
         )

@@ -141,7 +141,7 @@ class _Findings:
              lambda n: f"{_rows(n)} of {total:,} {'has' if n == 1 else 'have'} nothing to train on.",
              "Give rows with answers, or --train-on all."),
             ("cut away", "error" if self.rows.get("cut away", 0) == total else "warning",
-             lambda n: f"Of {_rows(n)} nothing that is trained on lies within {max_length:,} tokens.",
+             lambda n: f"Of {_rows(n)} nothing that is trained on lies within {max_length:,} tokens: left out.",
              "Raise --max-length."),
             ("endless", "error" if self.rows.get("endless", 0) >= ENDLESS_SHARE * total else "warning",
              lambda n: f"The answers of {_rows(n)} do not end in a token that ends a turn: a model would not learn to "
