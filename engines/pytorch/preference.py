@@ -43,6 +43,7 @@ class PreferenceMethod(GradientMethod):
     ):
         super().__init__(policy, optimizer, recipe, processes)
         self._data, self._trainer = data, trainer
+        self._evaluated: tuple[int, dict[str, float]] = (0, {})  # rows, figures of the last evaluation
         self._pad = pad_id(policy.tokenizer)
         self.held_out_tokens = sum(_tokens(row) for row in data.held_out)
         mean = sum(_tokens(row) for row in data.train) / len(data.train)

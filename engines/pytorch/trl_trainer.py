@@ -40,15 +40,14 @@ FIGURES = {
 
 def new_trainer(
     kind: type, config: type, policy: Policy, recipe: TuningRecipe, folder: Path, *, neftune: float = 0.0,
-    reference: Any = None, arguments: Mapping[str, Any] | None = None, **settings: Any,
+    reference: Any = None, **settings: Any,
 ) -> tuple[Any, bool]:  # fmt: skip
     """(a trainer of TRL's class `kind` on the policy, whether it computes without padding).
 
     `folder` is one that exists. `reference` is a whole frozen model; an adapter's reference is its base. `settings`
-    are those of `config`, `arguments` more of `kind`.
+    are the method's own, by TRL's names. Raises `WorkbenchError` for noise on an architecture that cannot have it.
     """
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast
 
     for name in ("trl", "transformers", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -59,13 +58,9 @@ def new_trainer(
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             return dataset
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(policy.base / "tokenizer.json"))
-    pad = policy.tokenizer.token_text(pad_id(policy.tokenizer))
-    tokenizer.pad_token = pad
-    tokenizer.eos_token = (
-        pad if policy.tokenizer.eos_id is None else policy.tokenizer.token_text(policy.tokenizer.eos_id)
-    )
-    configuration = config(
+    if hasattr(config, "disable_dropout"):
+        settings["disable_dropout"] = not recipe.adapter.lora_dropout
+    arguments = config(
         output_dir=str(folder),
         report_to="none",
         disable_tqdm=True,
@@ -73,8 +68,7 @@ def new_trainer(
         gradient_checkpointing=False,  # is set in the policy
         use_cpu=policy.device.type == "cpu",
         seed=recipe.seed,
-        **({"max_length": None} if hasattr(config, "max_length") else {}),
-        **({"disable_dropout": not recipe.adapter.lora_dropout} if hasattr(config, "disable_dropout") else {}),
+        max_length=None,  # rows come cut
         per_device_train_batch_size=recipe.batch.per_device_batch_size,
         save_strategy="no",
         logging_strategy="no",
@@ -82,11 +76,11 @@ def new_trainer(
     )
     trainer = Losses(
         model=policy.model,
-        args=configuration,
+        args=arguments,
+        # Looked at for its columns alone.
         train_dataset=Dataset.from_dict({"input_ids": [[0]], "labels": [[0]], "label": [True]}),
-        processing_class=tokenizer,
+        processing_class=_tokenizer(policy),
         **({} if reference is None else {"ref_model": reference}),
-        **(arguments or {}),
     )
     if policy.adapted and "ref" in policy.model.peft_config:  # a copy of the adapter; the base itself will do
         policy.model.delete_adapter("ref")
@@ -100,6 +94,16 @@ def new_trainer(
     if reference is not None:
         documents.install(reference)
     return trainer, packs
+
+
+def _tokenizer(policy: Policy) -> Any:
+    """As much of a tokenizer as TRL asks for: the names of its end and of what fills rows up."""
+    from transformers import PreTrainedTokenizerFast
+
+    ours = policy.tokenizer
+    pad = ours.token_text(pad_id(ours))
+    end = pad if ours.eos_id is None else ours.token_text(ours.eos_id)
+    return PreTrainedTokenizerFast(tokenizer_file=str(policy.base / "tokenizer.json"), eos_token=end, pad_token=pad)
 
 
 def frozen_reference(policy: Policy) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -292,3 +293,53 @@ def test_another_recipe_does_not_go_on_from_a_checkpoint(workspace: TuningWorksp
     run(workspace.job("sft", "same", CHATS), stop_after=9)
     with pytest.raises(WorkbenchError, match="belongs to another recipe"):
         run(workspace.job("sft", "same", CHATS, seed=1))
+
+
+def test_recomputed_activations_give_the_same_losses(workspace: TuningWorkspace) -> None:
+    for name, adapter in (("whole", {}), ("adapter", {"adapter__lora_rank": 4})):
+        kept = run(workspace.job("sft", f"kept-{name}", CHATS, schedule__max_steps=4, **adapter))
+        settings = {"schedule__max_steps": 4, "precision__gradient_checkpointing": True, **adapter}
+        recomputed = run(workspace.job("sft", f"recomputed-{name}", CHATS, **settings))
+        for step, loss in kept.losses().items():
+            assert recomputed.losses()[step] == pytest.approx(loss, abs=1e-5)
+
+
+def test_an_adapter_on_a_base_in_four_bits_learns(workspace: TuningWorkspace) -> None:
+    pytest.importorskip("bitsandbytes")
+    write_model(workspace.folder / "models" / "wide", width=128)  # its CPU kernel wants multiples of 32
+    inputs = {**CHATS, "base": "models/wide"}
+    settings = {"adapter__lora_rank": 8, "adapter__quantize_base": "nf4", "schedule__max_steps": 15}
+    job = workspace.job("sft", "qlora", inputs, optimizer__learning_rate=1e-2, **settings)
+    found = report(run(job))
+    assert found["eval_loss"] < found["eval_loss_before"] - 0.1
+    assert PyTorchEngine().load(job.output).chat_template is not None
+
+
+def test_a_tokenizer_that_can_end_no_answer_is_refused(workspace: TuningWorkspace) -> None:
+    base = write_model(workspace.folder / "models" / "endless")
+    (base / "tokenizer_config.json").write_text("{}")
+    content = json.loads((base / "tokenizer.json").read_text())
+    content["added_tokens"] = []
+    (base / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(WorkbenchError, match=r"no EOS|no token that ends an answer") as error:
+        run(workspace.job("sft", "endless", {**CHATS, "base": "models/endless"}))
+    assert "eos_token" in error.value.remedy
+
+
+def test_noise_is_within_its_bound_in_every_document() -> None:
+    """NEFTune: uniform, at most alpha / sqrt(length · width) of the document's own length."""
+    from engines.pytorch.documents import _inputs
+
+    class Embeddings:
+        def get_input_embeddings(self) -> torch.nn.Module:
+            return table
+
+    torch.manual_seed(0)
+    table = torch.nn.Embedding(10, 64)
+    ids = torch.arange(10)[None]
+    lengths = torch.tensor([[8] * 8 + [2] * 2])
+    noisy = _inputs(Embeddings(), ids, lengths, 5.0)["inputs_embeds"]
+    noise = (noisy - table(ids)).detach()[0].abs()
+    for part, length in ((noise[:8], 8), (noise[8:], 2)):
+        bound = 5.0 / (length * 64) ** 0.5
+        assert 0.9 * bound < part.max() <= bound * 1.0001

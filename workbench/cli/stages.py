@@ -156,6 +156,8 @@ def _result(project: Project, catalog: Catalog, step: Step, run_id: str | None) 
     result["skipped"] = state is None or bool(state.more.get("skipped"))
     if made is not None:
         result |= {step.kind: made.id, "path": str(artifacts.folder_of(project, made)), "metrics": dict(made.report)}
+        if step.kind == "reward":  # a model too, whatever was trained
+            result["model"] = made.id
     elif state is not None:
         result |= {"reason": state.reason, "remedy": state.remedy}
     return result
