@@ -386,3 +386,29 @@ def test_padding_never_counts(world: Path) -> None:
         assert torch.equal(getattr(found, name), getattr(other, name))
     rows = Rows.of(written, 77, torch.device("cpu"))
     assert rows.targets_N.tolist() == [int(token) for item in written for token in item.answer]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_reward_rises_near_the_reference(world: Path, tmp_path: Path, seed: int) -> None:
+    """Held-out reward from 1.0 to 1.8 up to 3.8 to 4.2 in 50 iterations, with the KL held near its target of 5 nats."""
+    listener = Listener()
+    settings = {
+        "seed": seed,
+        "batch.batch_size": 64,
+        "batch.per_device_batch_size": 32,
+        "schedule.max_steps": 50,
+        "generation.max_completion_length": 32,
+        "optimizer.learning_rate": 5e-4,
+        "ppo.num_mini_batches": 1,
+        "ppo.num_ppo_epochs": 4,
+        "ppo.target_kl": 5.0,
+        "ppo.kl_horizon": 500,
+        "validation_fraction": 0.3,
+    }
+    ppo(job_of(world, tmp_path / "run", **settings), listener)
+    report = listener.all(Finished)[-1].report
+    assert report["eval_reward_mean"] > report["eval_reward_mean_before"] + 1.5
+    assert 1.0 < report["eval_kl"] < 10.0
+    assert report["eval_eos_rate"] > 0.9
+    assert report["kl_coef"] > 0.1  # it had to hold the policy back

@@ -166,11 +166,16 @@ class _View:
         parts = [f"step {event.step}/{self.total}"]
         if event.loss is not None:
             parts.append(f"loss {event.loss:.3f}")
+        if "reward_mean" in event.more and "kl" in event.more:  # of answers that the model writes itself
+            parts.append(f"reward {event.more['reward_mean']:.3f}  KL {event.more['kl']:.2f}")
         if event.tokens_per_second:
             parts.append(f"{count(event.tokens_per_second)} tokens/s")
         seconds = remaining(event.step, self.total, event.tokens, event.tokens_per_second)
         left = "" if seconds is None else duration(seconds)
-        if "eval_loss" in event.more:
+        if "eval_kl" in event.more:
+            reward, divergence = event.more["eval_reward_mean"], event.more["eval_kl"]
+            self.line(f"step {event.step}: held-out reward {reward:.3f}, {divergence:.2f} nats from the base")
+        elif "eval_loss" in event.more:
             bits = event.more.get("eval_bits_per_byte")
             per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
             self.line(f"step {event.step}: validation loss {event.more['eval_loss']:.3f}{per_byte}")

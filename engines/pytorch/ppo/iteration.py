@@ -191,12 +191,12 @@ class Learner:
 
     def answer_figures(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
         """Means over the answers of all processes: the reward model's own score, nats from the reference, length."""
-        lengths = torch.cat([torch.tensor(micro.lengths) for micro in micro_batches]).double()
+        lengths = [length for micro in micro_batches for length in micro.lengths]
         log_ratio = sum(float((micro.log_probs_N - micro.reference_N).double().sum()) for micro in micro_batches)
         entropy = sum(float(micro.entropy_N.double().sum()) for micro in micro_batches)
         scores = sum(float(micro.scores_B.double().sum()) for micro in micro_batches)
         ended = sum(int(micro.ended_B.sum()) for micro in micro_batches)
-        own = [float(len(lengths)), float(lengths.sum()), scores, log_ratio, entropy, float(ended)]
+        own = [len(lengths), sum(lengths), scores, log_ratio, entropy, ended]
         answers, tokens, scores, log_ratio, entropy, ended = self.processes.total(
             torch.tensor(own, dtype=torch.float64)
         ).tolist()

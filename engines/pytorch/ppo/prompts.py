@@ -45,7 +45,9 @@ class Prompts:
     def batch(self, step: int, size: int) -> list[Prompt]:
         """The prompts of a step: passes over all of them one after another, each in an order of its own."""
         places = range(step * size, (step + 1) * size)
-        return [self.train[self._order(place // len(self.train))[place % len(self.train)]] for place in places]
+        count = len(self.train)
+        orders = {number: self._order(number) for number in {place // count for place in places}}
+        return [self.train[orders[place // count][place % count]] for place in places]
 
     def _order(self, number: int) -> np.ndarray:
         return np.random.default_rng((self.seed, number)).permutation(len(self.train))

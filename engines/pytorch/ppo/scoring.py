@@ -88,6 +88,8 @@ class ValueScorer:
 
     def __init__(self, model: Any):
         self._model = model
+        # In bfloat16 a score of 4 has steps of 0.03, and values are fitted to less.
+        model.score.float()
         self._packs = documents.install(model)
 
     def values(self, rows: Rows) -> torch.Tensor:
@@ -100,4 +102,5 @@ class ValueScorer:
 
     def _read(self, rows: Rows, wanted_BL: torch.Tensor) -> torch.Tensor:
         hidden_ND = hidden_states(self._model, rows.ids_BL, rows.mask_BL, wanted_BL, packs=self._packs)
-        return self._model.score(hidden_ND).squeeze(1).float()
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            return self._model.score(hidden_ND.float()).squeeze(1)
