@@ -14,9 +14,11 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
+from tests.speed.pseudo_terminal import Terminal, python
 from tests.tui.drive import SIZES, loaded, text_of, typed, until, words_of
 from tests.tui.example import HOUR, NOW, Builder
 from workbench.contract import Progress, Started
+from workbench.preferences.arena import Arena
 from workbench.preferences.candidates import Answer, Prompt
 from workbench.preferences.judgements import Book, Judgement
 from workbench.store import judgements, runs
@@ -24,7 +26,7 @@ from workbench.store.project import Project
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.arena import ArenaScreen
 from workbench.tui.screens.arena_judging import Judging
-from workbench.tui.screens.arena_pair import PairScreen
+from workbench.tui.screens.arena_pair import PairScreen, upper_height
 from workbench.tui.screens.arena_set import Order, SetScreen
 from workbench.tui.screens.arena_standing import interval_bar
 from workbench.tui.screens.dialogs import AskLine
@@ -432,6 +434,47 @@ async def test_the_arena_without_answers_says_what_to_do(example: Project, app_o
         await until(pilot, lambda: "workbench candidates --model MODEL" in words_of(pilot))
 
 
+def test_a_kill_loses_no_judgement(project: Project, rain: Path) -> None:
+    """In a terminal of its own, as typed; what was told to be judged is kept, and its pair is free again."""
+    command = python("-m", "workbench.cli", "rank", "rain", "--rater", "ada", "--project", str(project.root))
+    terminal = Terminal(command, rows=24, columns=80)
+    try:
+        terminal.wait_for(b"0 of 3 pairs judged", seconds=90)
+        for count in (1, 2):
+            mark = len(terminal.output)
+            terminal.collect(0.3)
+            terminal.press("1")
+            terminal.wait_for(f"{count} of 3 pairs judged".encode(), after=mark)
+    finally:
+        terminal.close()  # kill -9
+    assert [item.verdict for item in said(rain)] == ["left", "left"]
+    arena = Arena(project.folder("candidates") / "rain" / "candidates.jsonl", rain, "bob", overlap=0)
+    assert arena.next() is not None
+    arena.close()
+
+
+@pytest.mark.parametrize("size", [(40, 12), (20, 6)])
+async def test_a_terminal_that_is_too_small_ends_nothing(
+    project: Project, rain: Path, app_on: AppOn, size: tuple[int, int]
+) -> None:
+    async with app_on(project).run_test(size=size) as pilot:
+        screen = await ranking(pilot)
+        await pilot.press("tab", "space", "plus", "plus", "i")
+        await until(pilot, lambda: pilot.app.screen is not screen)
+        await pilot.press("escape")
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: not screen.unread)
+        await pilot.press("2")
+        assert len(said(rain)) == 1
+
+
+async def test_a_click_chooses_the_answer(project: Project, rain: Path, app_on: AppOn) -> None:
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        screen = await ranking(pilot)
+        await pilot.click("#answer-1")
+        assert screen.active == 1
+
+
 # --------------------------------------------------------------------------- widgets
 
 
@@ -468,6 +511,14 @@ async def test_what_was_read_stays_read_when_the_terminal_changes(project: Proje
         await pilot.pause(0.3)
         assert not screen.unread
         assert any(pane.overflows for pane in screen.query(AnswerText))
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "active", "expected"),
+    [(3, 3, 0, 7), (12, 3, 1, 12), (30, 3, 0, 12), (3, 30, 0, 3), (9, 6, 1, 9), (30, 30, 0, 10), (30, 30, 1, 5)],
+)
+def test_answers_above_each_other_share_fifteen_lines(above: int, below: int, active: int, expected: int) -> None:
+    assert upper_height(15, above, below, active) == expected
 
 
 def test_an_interval_is_drawn_to_scale() -> None:

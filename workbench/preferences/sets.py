@@ -49,9 +49,15 @@ class Progress:
 
 def candidate_sets(project: Project, catalog: Catalog) -> list[CandidateSet]:
     """All sets, the newest first."""
+    rows = catalog.rows(
+        "SELECT id, name, identity, created, json_extract(report, '$.continues') AS continues "
+        "FROM artifacts WHERE kind = 'candidates'"
+    )
+    gone_on_from = {row["continues"] for row in rows}  # all of those is in a later version, with their judgements
     found = [
         _set(project, row["id"], row, project.folder("candidates") / row["id"])
-        for row in catalog.rows("SELECT id, name, identity, created FROM artifacts WHERE kind = 'candidates'")
+        for row in rows
+        if row["identity"] not in gone_on_from
     ]
     made = {item.identity for item in found}
     unfinished = catalog.rows(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.timer import Timer
@@ -25,6 +26,7 @@ from workbench.tui.widgets.answer import AnswerText
 from workbench.tui.widgets.empty import Empty
 from workbench.tui.widgets.situation import Situation
 
+LAYOUTS = 20  # that are waited for; a terminal may be too small for any answer
 AGAIN_SECONDS = 1.0  # between looks for further answers, while there is nothing to judge
 NAMES_SECONDS = 6.0  # that the models' names stand after a verdict
 MOST_TAGS = 8
@@ -131,7 +133,7 @@ class Judging(WorkbenchScreen):
         """Where there was nothing to judge, there may be now; and further answers may be scored."""
         if self._scores is not None and self.arena is not None:
             self._take_scores(self._scores, self.arena)
-        if self.arena is not None and not self.answers and self.app.screen is self:
+        if self.arena is not None and self.has_class("-idle") and self.app.screen is self:
             self.advance()
 
     def _take_scores(self, scores: Scores, arena: Arena) -> None:
@@ -194,8 +196,18 @@ class Judging(WorkbenchScreen):
             self._say_why_idle()
             self.add_class("-idle")
             self.refresh_keys()
+        elif self.has_class("-idle"):
+            self.remove_class("-idle")
+            self._present_once_laid_out(*drawn)
         else:
             self.present(*drawn)
+
+    def _present_once_laid_out(self, prompt: Prompt, answers: Sequence[Answer], tries: int = LAYOUTS) -> None:
+        """What is on the screen before the panes have their sizes would count as read."""
+        if tries and not self.query_one("#answers").size.height:
+            self.call_after_refresh(self._present_once_laid_out, prompt, answers, tries - 1)
+        elif self.is_attached:
+            self.present(prompt, answers)
 
     def present(self, prompt: Prompt, answers: Sequence[Answer]) -> None:
         """Show these."""
@@ -213,7 +225,6 @@ class Judging(WorkbenchScreen):
     def _fit(self) -> None:
         for number in range(self.MOST_ANSWERS):
             self.query_one(f"#answer-{number}").set_class(number >= len(self.answers), "-unused")
-        self.remove_class("-idle")
         self.refresh_keys()
 
     def _entitle(self) -> None:
@@ -228,13 +239,25 @@ class Judging(WorkbenchScreen):
         return self.letter(place)
 
     def _focus(self, pane: Widget) -> None:
+        self._activate(pane)
+        if self.focused is not pane:
+            self.set_focus(pane)
+
+    def _activate(self, pane: Widget) -> None:
+        """Take note of which text has the focus, however it got there."""
         on_prompt = pane.id == "prompt"
         if not on_prompt:
             for other in self.panes:
                 other.set_class(other is pane, "-active")
         self.set_class(on_prompt, "-on-prompt")
-        if self.focused is not pane:
-            self.set_focus(pane)
+        self.share_room()
+
+    def share_room(self) -> None:
+        """Give each answer its height, where that depends on what they hold."""
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        if isinstance(event.widget, AnswerText):
+            self._activate(event.widget)
 
     def on_answer_text_shown(self, event: AnswerText.Shown) -> None:
         self._read |= {answer.id for pane, answer in zip(self.panes, self.answers, strict=True) if pane.read}
@@ -363,6 +386,7 @@ class Judging(WorkbenchScreen):
 
     def do_zoom(self, _: str = "") -> None:
         self.toggle_class("-zoomed")
+        self.share_room()
         self.refresh_keys()
 
     def do_skip(self, _: str = "") -> None:

@@ -41,8 +41,6 @@ class PairScreen(Judging):
     PLACE = "ranking"
     BINDINGS = actions.bindings("ranking")
     DEFAULT_CSS = """
-    PairScreen.-long AnswerText { height: 1fr; }
-    PairScreen.-long AnswerText.-active { height: 2fr; }
     PairScreen.-wide #answers, PairScreen.-very-wide #answers { layout: horizontal; }
     PairScreen.-wide #answers AnswerText, PairScreen.-very-wide #answers AnswerText { width: 1fr; height: 100%; }
     """
@@ -58,20 +56,26 @@ class PairScreen(Judging):
         pair = self.arena.next()
         return _sides(pair) if pair else None
 
-    def present(self, prompt: Prompt, answers: Sequence[Answer]) -> None:
-        super().present(prompt, answers)
-        if self.query_one("#answers").size.height:
-            self._share_room()
-        else:  # not laid out yet
-            self.call_after_refresh(self._share_room)
-
     def on_resize(self) -> None:
-        self.call_after_refresh(self._share_room)
+        self.call_after_refresh(self.share_room)
 
-    def _share_room(self) -> None:
-        """Where the answers stand above each other and halves are too low for them, the active one gets more."""
-        half = self.query_one("#answers").size.height // 2 - BORDERS
-        self.set_class(self.has_class("-narrow") and any(len(pane.lines) > half for pane in self.panes), "-long")
+    def share_room(self) -> None:
+        """One above the other, each gets what it needs; where both are long, the active one gets more."""
+        if not self.answers:
+            return
+        above, below = self.panes
+        if not self.has_class("-narrow") or self.has_class("-zoomed"):
+            for pane in self.panes:
+                if pane.styles.inline.has_rule("height"):
+                    pane.styles.inline.clear_rule("height")
+                    pane.refresh(layout=True)
+            return
+        height = self.query_one("#answers").size.height
+        first = upper_height(height, len(above.lines) + BORDERS, len(below.lines) + BORDERS, self.active)
+        for pane, room in ((above, first), (below, height - first)):
+            given = pane.styles.inline.height
+            if given is None or given.value != room:
+                pane.styles.height = room
 
     def show_again(self, last: Judgement) -> None:
         assert self.arena is not None
@@ -110,6 +114,18 @@ class PairScreen(Judging):
             self.carry_out(lambda arena: arena.judge("both_bad", tags=self.tags, note=self.note), told)
 
     why_not_a_much = why_not_a = why_not_tie = why_not_b = why_not_b_much = why_not_both_bad = Judging._why_idle
+
+
+def upper_height(height: int, above: int, below: int, active: int) -> int:
+    """Lines for the upper of two panes in `height`, which need `above` and `below`; `active`: 0 the upper one."""
+    half = height // 2
+    if above <= half and below <= half:
+        return half
+    if below <= half:
+        return min(above, height - below)
+    if above <= half:
+        return above
+    return height - height // 3 if active == 0 else height // 3
 
 
 def _sides(pair: Pair) -> tuple[Prompt, Sequence[Answer]]:
