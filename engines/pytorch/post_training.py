@@ -23,7 +23,6 @@ from engines.pytorch.trl_trainer import seed_everything
 from engines.pytorch.tuning import Tuning, finish, use_device
 from workbench.contract import Job, Reporter, Started, Warned
 from workbench.corpus.chats.checks import Finding, raise_errors
-from workbench.corpus.chats.training_data import DERIVED_LENGTH as DERIVED_LENGTH
 from workbench.corpus.chats.training_data import Judged, max_length
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import TuningRecipe

@@ -10,6 +10,9 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.base import NOT_IDENTITY, Recipe, Section
 from workbench.recipes.training import BatchSection, CheckpointSection, LaunchSection, OptimizerSection, resolve_batch
 
+MAX_DERIVED_MICRO_BATCH_TOKENS = 8_192  # activations of a model of 135M at this size take about 7 GiB in bfloat16
+DERIVED_LENGTH = 1_024  # tokens, where no length is given and the context allows it
+
 
 class AdapterSection(Section):
     """LoRA (Hu et al. 2021): train small matrices beside frozen weights. Without a rank, all weights are trained."""
@@ -122,7 +125,10 @@ class TuningRecipe(Recipe):
         if optimizer.learning_rate is None:
             optimizer.learning_rate = self.full_learning_rate if adapter.lora_rank is None else self.lora_learning_rate
         batch = resolve_batch(
-            self.batch, self.batch_sequences, processes=self.launch.processes, most=self.batch_sequences
+            self.batch,
+            self.batch_sequences,
+            processes=self.launch.processes,
+            most=max(2, MAX_DERIVED_MICRO_BATCH_TOKENS // (self.max_length or DERIVED_LENGTH)),
         )
         update: dict[str, Any] = {"name": self.title(), "adapter": adapter, "optimizer": optimizer, "batch": batch}
         steps = self.schedule.max_steps

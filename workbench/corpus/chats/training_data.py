@@ -25,8 +25,8 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.base import weighted
 from workbench.recipes.preference import KtoRecipe, PreferenceRecipe
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
+from workbench.recipes.tuning import DERIVED_LENGTH
 
-DERIVED_LENGTH = 1024  # tokens
 HELD_OUT_CHARACTERS = 64 << 10
 NOWHERE = np.zeros((0, 2), np.int32)
 
