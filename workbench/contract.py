@@ -259,6 +259,16 @@ class Score:
     greedy: bool  # whether the likeliest token was the continuation's at each place
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenProbability:
+    """How likely a token of a continuation was, in nats, and which were the likeliest there."""
+
+    id: int
+    text: str  # empty where it is only part of a character; the last part has all of it
+    log_probability: float
+    alternatives: Sequence[tuple[str, float]]  # (text, log-probability), the likeliest first
+
+
 Message = Mapping[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 
 
@@ -290,6 +300,17 @@ class LanguageModel(Protocol):
 
     def close(self) -> None:
         """Free the memory."""
+
+
+@runtime_checkable
+class TellsProbabilities(Protocol):
+    """A language model that also says how likely each token was."""
+
+    def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
+        """The tokens of `continuation` after `context`, each with the `top` likeliest, at temperature 1.
+
+        Raises `WorkbenchError` if both together are longer than the model's context.
+        """
 
 
 @runtime_checkable

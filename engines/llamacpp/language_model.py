@@ -10,9 +10,9 @@ from pathlib import Path
 from engines.llamacpp.chat_template import compile_template
 from engines.llamacpp.context import Context, available_threads
 from engines.llamacpp.sampling import Sampler, TextStream
-from engines.llamacpp.scoring import score_pairs
+from engines.llamacpp.scoring import score_pairs, token_probabilities
 from engines.llamacpp.weights import Weights, find_file
-from workbench.contract import Message, Sampling, Score, Token
+from workbench.contract import Message, Sampling, Score, Token, TokenProbability
 from workbench.errors import WorkbenchError
 
 LARGEST_DEFAULT_CONTEXT = 8192  # tokens; a model made for 131,072 would take gigabytes for keys and values
@@ -98,6 +98,11 @@ class LlamaCppModel:
         self._end_current()
         self._held = []
         return score_pairs(self._context, pairs)
+
+    def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
+        self._end_current()
+        self._held = []
+        return token_probabilities(self._context, context, continuation, top=top)
 
     def close(self) -> None:
         self._end_current()

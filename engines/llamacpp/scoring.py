@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from engines.llamacpp.context import Context
+from engines.llamacpp.sampling import TextStream
 from engines.llamacpp.weights import Weights
-from workbench.contract import Score
+from workbench.contract import Score, TokenProbability
 from workbench.errors import WorkbenchError
 
 
@@ -40,6 +41,46 @@ def score_pairs(context: Context, pairs: Sequence[tuple[str, str]]) -> list[Scor
         scores |= _score_group(context, shared, {number: split[number][1] for number in numbers})
     context.forget(-1)
     return [scores[number] for number in range(len(pairs))]
+
+
+def token_probabilities(context: Context, before: str, after: str, *, top: int) -> list[TokenProbability]:
+    """The tokens of `after` following `before`, each with the `top` likeliest. Forgets what `context` held.
+
+    Raises `WorkbenchError` if both together are longer than the context.
+    """
+    weights = context.weights
+    # Put into tokens apart, as an answer follows its prompt.
+    head, tail = weights.prompt(before), weights.tokenize(after, special=False)
+    if not tail:
+        return []
+    if len(head) + len(tail) > context.length:
+        raise WorkbenchError(
+            f"The answer and what came before have {len(head) + len(tail):,} tokens, but the model's context holds "
+            f"{context.length:,}.",
+            "Begin a new conversation.",
+        )
+    context.forget(-1)
+    stream, found = TextStream(()), []
+    tokens, first = [*head, *tail[:-1]], len(head) - 1  # the logits at `first` are about the first token of `tail`
+    for start in range(0, len(tokens), context.batch_tokens):
+        piece = tokens[start : start + context.batch_tokens]
+        wanted = [place for place in range(len(piece)) if start + place >= first] or [len(piece) - 1]
+        context.decode(piece, range(start, start + len(piece)), [0] * len(piece), wanted)
+        for place in wanted:
+            number = start + place - first
+            if 0 <= number < len(tail):
+                row = log_softmax(context.logits(place))
+                best = np.argsort(-row)[:top].tolist()
+                found.append(
+                    TokenProbability(
+                        id=tail[number],
+                        text=stream.push(weights.piece(tail[number])),
+                        log_probability=float(row[tail[number]]),
+                        alternatives=[(weights.text(token), float(row[token])) for token in best],
+                    )
+                )
+    context.forget(-1)
+    return found
 
 
 def log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:

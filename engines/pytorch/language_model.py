@@ -16,7 +16,7 @@ from engines.pytorch import device as devices
 from engines.pytorch.folders import open_causal_lm
 from engines.pytorch.generation import generate_batch, grouped_by_length
 from engines.pytorch.tokenizer import TextTokenizer
-from workbench.contract import Message, Sampling, Score, Token
+from workbench.contract import Message, Sampling, Score, Token, TokenProbability
 from workbench.errors import WorkbenchError
 
 SCORE_TOKENS = 8192  # padded tokens of a forward pass
@@ -73,6 +73,39 @@ class TransformersModel:
             start += len(chosen)
             scores.update(zip(chosen, self._score_batch([rows[index] for index in chosen]), strict=True))
         return [scores[index] for index in range(len(rows))]
+
+    @torch.inference_mode()
+    def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
+        # Put into tokens apart, as an answer follows its prompt.
+        before, after = self._prompt_ids(context), self._tokenizer.encode(continuation, special=False)
+        ids, count = [*before, *after], len(after)
+        if len(ids) > self.context_length:
+            raise WorkbenchError(
+                f"The answer and what came before have {len(ids):,} tokens, but the model's context holds "
+                f"{self.context_length:,}.",
+                "Begin a new conversation.",
+            )
+        tokens_1L = torch.tensor([ids], device=self._device)
+        hidden_LD = self._model.model(input_ids=tokens_1L, use_cache=False).last_hidden_state[0]
+        logits_CV = self._model.lm_head(hidden_LD[len(ids) - count - 1 : len(ids) - 1]).float()
+        log_CV = logits_CV.log_softmax(-1)
+        targets_C = tokens_1L[0, len(ids) - count :]
+        own_C = log_CV.gather(-1, targets_C[:, None])[:, 0].tolist()
+        best_CT, names_CT = log_CV.topk(top, dim=-1)
+        pieces = self._tokenizer.pieces()
+        return [
+            TokenProbability(
+                id=token,
+                text=pieces.add(token),
+                log_probability=own,
+                alternatives=[
+                    (self._tokenizer.decode([name]), value) for name, value in zip(names, values, strict=True)
+                ],
+            )
+            for token, own, names, values in zip(
+                targets_C.tolist(), own_C, names_CT.tolist(), best_CT.tolist(), strict=True
+            )
+        ]
 
     def close(self) -> None:
         del self._model

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.contract import Message, Sampling, Score, Token
+from workbench.contract import Message, Sampling, Score, Token, TokenProbability
 from workbench.errors import WorkbenchError
 
 CLOSE_SECONDS = 5
@@ -85,6 +85,10 @@ class ModelProcess:
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         return [Score(**plain) for plain in self._call("score", pairs=[list(pair) for pair in pairs]).result()]
+
+    def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
+        found = self._call("probabilities", context=context, continuation=continuation, top=top).result()
+        return [TokenProbability(**plain) for plain in found]
 
     def stop(self) -> None:
         """End the answers that are under way; their iterators end after the tokens that were drawn."""

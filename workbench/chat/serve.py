@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from workbench import registry
-from workbench.contract import LanguageModel, Sampling
+from workbench.contract import LanguageModel, Sampling, TellsProbabilities
 from workbench.errors import WorkbenchError
 
 
@@ -61,6 +61,12 @@ class Server:
             case "score":
                 pairs = [(before, after) for before, after in arguments["pairs"]]
                 self._say({"id": number, "result": [dataclasses.asdict(score) for score in model.score(pairs)]})
+            case "probabilities":
+                if not isinstance(model, TellsProbabilities):
+                    raise WorkbenchError("This model's engine does not say how likely tokens were.", "")
+                self._say(
+                    {"id": number, "result": [dataclasses.asdict(item) for item in model.probabilities(**arguments)]}
+                )
 
     def _generate(self, model: LanguageModel, number: int, arguments: dict[str, Any]) -> None:
         sampling = arguments["sampling"]
