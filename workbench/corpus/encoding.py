@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -99,13 +100,14 @@ def _fast_encoder(folder: Path) -> FastEncoder | None:
         case _:
             return None
     special = {added["content"]: added["id"] for added in content["added_tokens"]}
-    byte = _byte_of_character()
+    byte = byte_of_character()
     vocabulary = content["model"]["vocab"].items()
     ranks = {bytes(map(byte.__getitem__, text)): number for text, number in vocabulary if text not in special}
     return FastEncoder(tiktoken.Encoding("corpus", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special))
 
 
-def _byte_of_character() -> dict[str, int]:
+@cache
+def byte_of_character() -> dict[str, int]:
     """The byte that each character of a byte-level vocabulary stands for (GPT-2's table).
 
     Printable Latin-1 stands for itself; the other bytes, in order, for the characters from U+0100 on.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,10 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from workbench.corpus.chats.encoded import Asked, Conversation, Encoded
 from workbench.corpus.chats.model_folder import TEMPLATE_FILE, load_tokenizer, own_template, read_config, token_text
 from workbench.corpus.chats.template import ChatTemplate, Messages, Rendering
+from workbench.corpus.encoding import byte_of_character
 from workbench.errors import WorkbenchError
 
 TrainOn = Literal["assistant", "completion", "all"]
@@ -29,46 +31,6 @@ TURN_BEGIN, TURN_END = "<|im_start|>", "<|im_end|>"
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 BYTE_LEVEL_SPACE, SENTENCEPIECE_SPACE = "Ġ", "▁"
 BATCH = 1024  # conversations encoded at once: their offsets take about 100 bytes a token
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One conversation of L tokens."""
-
-    ids_L: np.ndarray  # int32
-    trained_L: np.ndarray  # bool; the first is never trained on, nothing predicts it
-    role_L: np.ndarray  # int16: the index of the message that the token belongs to
-    offsets_L2: np.ndarray  # int32: where each begins and ends in `text`, in characters
-    text: str
-    cut: bool = False  # whether there was more
-
-    def cut_to(self, length: int) -> Encoded:
-        """The first `length` tokens."""
-        if len(self.ids_L) <= length:
-            return self
-        kept = slice(length)
-        return Encoded(
-            self.ids_L[kept], self.trained_L[kept], self.role_L[kept], self.offsets_L2[kept], self.text, True
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Messages, the tools that the assistant may call, and where it came from (for errors)."""
-
-    messages: Messages
-    tools: Sequence[Any] | None = None
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A prompt with answers to it, each as messages."""
-
-    prompt: Messages
-    completions: Sequence[Messages]
-    tools: Sequence[Any] | None = None
-    source: str = ""
 
 
 class ChatTokenizer:
@@ -223,7 +185,8 @@ class ChatTokenizer:
         if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", text):
             return bytes([int(text[3:5], 16)])
         if self._tokenizer.token_to_id(BYTE_LEVEL_SPACE) is not None:
-            return b"".join(_byte_level().get(character, character.encode()) for character in text)
+            table = byte_of_character()
+            return b"".join(bytes([table[c]]) if c in table else c.encode() for c in text)
         return text.replace(SENTENCEPIECE_SPACE, " ").encode()
 
     # ------------------------------------------------------------------ answers to a prompt
@@ -463,16 +426,6 @@ def _roles(starts: Sequence[int], offsets_L2: np.ndarray) -> np.ndarray:
     """The message of each token, int16 [L], by its last character: it may begin with the line end before it."""
     last_L = np.maximum(offsets_L2[:, 1] - 1, 0)
     return (np.searchsorted(np.asarray(starts), last_L, side="right") - 1).astype(np.int16)
-
-
-@cache
-def _byte_level() -> dict[str, bytes]:
-    """What GPT-2 writes for each byte: itself where it can be printed, else a letter from 256 on."""
-    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): bytes([byte]) for byte in printed} | {
-        chr(256 + place): bytes([byte]) for place, byte in enumerate(others)
-    }
 
 
 def _common(one: str, other: str) -> int:
