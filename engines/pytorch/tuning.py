@@ -23,9 +23,9 @@ from workbench.recipes.tuning import TuningRecipe
 from workbench.reporting import explain
 
 HELD_OUT_BYTES = 64 << 10
-EVALUATION_SHARE = 0.3  # tokens of an evaluation a token trained on between two: a tenth of the time, forward alone
+EVALUATION_SHARE = 0.3  # tokens of an evaluation a token trained on: a tenth of the time, forward alone
 SMALLEST_EVALUATION = 8_192  # tokens
-LARGEST_EVALUATION = 1 << 18  # tokens, of the first and the last
+LARGEST_EVALUATION = 1 << 18  # tokens
 
 
 @dataclass(kw_only=True)
@@ -139,28 +139,29 @@ class Tuning:
     def _stop_asked(self) -> bool:
         return bool(self.processes.agree([int(self.reporter.should_stop())])[0])
 
-    def _most_tokens(self) -> int:
-        """What an evaluation during the training may take, so that it is a small part of the time."""
-        between = self.eval_steps * self.method.step_tokens
-        return max(SMALLEST_EVALUATION, min(LARGEST_EVALUATION, int(between * EVALUATION_SHARE)))
+    def _most_tokens(self, steps: int) -> int:
+        """What an evaluation may take, so that it is a small part of the time of so many steps."""
+        share = int(steps * self.method.step_tokens * EVALUATION_SHARE)
+        return max(SMALLEST_EVALUATION, min(LARGEST_EVALUATION, share))
 
     def _evaluate(self, *, first: bool = False) -> bool:
         """Evaluate and sample; False if a stop was asked for meanwhile.
 
-        The first and the last go over everything that is held out, so that they can be compared; where that is
-        more than the others take, the last measures the others' part too, for which step was best.
+        The first and the last go over all that is held out, or as much of it as a tenth of the whole run allows, so
+        that they can be compared; the last measures what the others do too, for which step was best.
         """
         progress, last = self.progress, self.progress.step == self.total_steps
         with self.metrics.paused():
-            found = self.method.evaluate(self._most_tokens(), self._stop_asked)
+            most = self._most_tokens(self.eval_steps)
+            found = self.method.evaluate(most, self._stop_asked)
             if found is None:
                 return False
             self._check_finite(found)
             loss = found["eval_loss"]
             if not first and (progress.best_eval_loss is None or loss < progress.best_eval_loss):
                 progress.best_eval_loss, progress.best_step = loss, progress.step
-            if (first or last) and self.method.held_out_tokens > self._most_tokens():
-                found = self.method.evaluate(LARGEST_EVALUATION, self._stop_asked)
+            if (first or last) and self.method.held_out_tokens > most:
+                found = self.method.evaluate(self._most_tokens(self.total_steps), self._stop_asked)
                 if found is None:
                     return False
             if first:
