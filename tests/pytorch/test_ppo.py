@@ -367,6 +367,17 @@ def test_a_loss_that_is_no_number(world: Path, tmp_path: Path) -> None:
         ppo(job_of(world, tmp_path / "run", **settings), Listener())
 
 
+def test_what_cannot_fit_is_refused_before_it_starts(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.pytorch.device.free_memory_bytes", lambda _: 1 << 20)
+    listener = Listener()
+    with pytest.raises(WorkbenchError, match=r"GiB more memory; cpu has 0\.0 GiB") as caught:
+        ppo(job_of(world, tmp_path / "run"), listener)
+    assert "--per-device-batch-size" in caught.value.remedy
+    assert listener.losses() == {}
+
+
 def test_settings_that_exclude_each_other() -> None:
     with pytest.raises(WorkbenchError, match="16 answers cannot be parted into 3"):
         recipe_of(**{"ppo.num_mini_batches": 3})
