@@ -20,6 +20,11 @@ def count(number: float | None) -> str:
     return f"{number:,.0f}"
 
 
+def counted(number: float, things: str) -> str:
+    """ "1 document", "2 documents"."""
+    return f"{count(number)} {things.removesuffix('s') if number == 1 else things}"
+
+
 def size(number: float | None) -> str:
     """Bytes: 512 B, 3.2 KiB, 1.25 GiB."""
     if number is None:

@@ -12,7 +12,7 @@ from engines.pytorch import device as devices
 from engines.pytorch.sequences import Sequences
 from workbench.corpus.packing import Batches
 from workbench.errors import WorkbenchError
-from workbench.recipes.estimate import estimate
+from workbench.recipes.estimate import PROCESS_BYTES, estimate
 from workbench.recipes.pretrain import SIZES, PretrainRecipe
 
 LONG_SECONDS = 10.0  # a micro-batch that takes longer is timed once
@@ -23,6 +23,7 @@ def refuse_what_cannot_fit(recipe: PretrainRecipe, vocab_size: int, device: torc
     free = devices.free_memory_bytes(device)
     if device.type == "cpu":
         free //= processes_here  # they share it
+    free += PROCESS_BYTES  # the estimate counts what this process has already
     needed = estimate(recipe, vocab_size).memory_bytes
     if needed <= free:
         return

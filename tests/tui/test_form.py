@@ -334,3 +334,25 @@ async def test_fields_that_name_several_artifacts_or_none_or_files(
         assert isinstance(reward, Pick)
         assert (reward.value, reward.options) == ("", [("", "none")])
         assert screen.checked.recipe.reward is None  # type: ignore[union-attr]
+
+
+async def test_what_cannot_fit_is_asked_about_before_it_is_started(example: Project, app_on: AppOn) -> None:
+    before = sorted(path.name for path in example.runs.iterdir())
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        screen = await at_form(pilot, "pretrain", {"corpus": "books", "tokenizer": "bpe-4k", "model.size": "large"})
+        await until(pilot, lambda: screen.checked.recipe)
+        screen.do_start()
+        await until(pilot, lambda: "it would be refused as things are" in words_of(pilot))
+        assert isinstance(pilot.app.screen, Confirm)
+        await pilot.press("n")
+        await until(pilot, lambda: pilot.app.screen is screen)
+    assert sorted(path.name for path in example.runs.iterdir()) == before
+
+
+@pytest.mark.parametrize("path", ["schedule.max_steps", "sources"])
+async def test_esc_leaves_the_form_from_a_field_that_is_typed_into(path: str, example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        screen = await at_form(pilot, "import" if path == "sources" else "pretrain")
+        row(screen, path).control.focus()
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is not screen)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.tui.drive import loaded, text_of, typed, until
 from workbench import figures
+from workbench.store import runs
+from workbench.store.catalog import open_catalog
 from workbench.store.project import Project
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.compare import CompareScreen
 from workbench.tui.screens.dialogs import AskLine, Confirm
+from workbench.tui.screens.form import FormScreen
 from workbench.tui.screens.runs import RunsScreen
 from workbench.tui.widgets.chart import Chart, ticks
 from workbench.tui.widgets.log_tail import LogTail
@@ -182,7 +187,7 @@ async def test_a_read_only_project_can_be_looked_at(
     monkeypatch.setattr(Project, "writable", lambda self: False)  # tests may run as root, who writes everywhere
     async with app_on(example).run_test(size=(120, 36)) as pilot:
         screen = await at_runs(pilot)
-        assert screen.why_not_stop() == "The project is read-only."
+        assert screen.why_not_stop() .startswith("The project is read-only. ")
         assert "640 of 1,000" in text_of(pilot)
 
 
@@ -205,3 +210,66 @@ def test_figures_are_short_and_have_their_unit() -> None:
     assert [figures.duration(value) for value in (0.42, 12, 185, 8040, 270_000)] == [
         "0.4s", "12s", "3m 05s", "2h 14m", "3d 3h",
     ]  # fmt: skip
+
+
+async def test_long_lines_of_a_log_wrap_at_words_and_again_at_another_width(example: Project, app_on: AppOn) -> None:
+    sentence = (
+        "error: The training needs about 42.3 GiB of memory; cpu has 21.3 GiB free. Lower --max-length, then resume."
+    )
+    with open(example.runs / "pretrain-8" / "log.txt", "a") as log:
+        log.write(f"{sentence}\n日本語{'日本語' * 40}\n")
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        await at_runs(pilot)
+        await pilot.press("1")
+        await until(pilot, lambda: "then resume." in text_of(pilot))
+        tail = pilot.app.screen.query_one(LogTail)
+        assert sentence in " ".join(tail.shown())
+        assert max(cell_len(row) for row in tail.shown()) <= tail.size.width
+        await pilot.resize_terminal(120, 36)
+        await until(pilot, lambda: sentence in tail.shown())
+
+
+async def test_a_note_goes_to_a_run_that_has_ended_too(example: Project, app_on: AppOn) -> None:
+    with open(example.runs / "pretrain-4" / "events.jsonl", "ab") as events:
+        events.write(b'{"kind": "Metr')  # cut by a kill
+    async with app_on(example).run_test(size=(120, 36)) as pilot:
+        await at_runs(pilot)
+        pilot.app.perform_command("show pretrain-4")  # type: ignore[attr-defined]
+        await until(pilot, lambda: pilot.app.screen.run.id == "pretrain-4")  # type: ignore[attr-defined]
+        pilot.app.perform_command("note the best so far")  # type: ignore[attr-defined]
+        await pilot.press("4")
+        await until(pilot, lambda: "note: the best so far" in text_of(pilot))
+    lines = (example.runs / "pretrain-4" / "events.jsonl").read_bytes().splitlines()
+    assert b"the best so far" in lines[-1]
+    assert lines[-2] == b'{"kind": "Metr'
+
+
+async def test_a_run_that_failed_before_its_first_step_is_asked_for_anew_not_resumed(
+    example: Project, app_on: AppOn
+) -> None:
+    with open_catalog(example) as catalog:
+        catalog.connection.execute("UPDATE runs SET step = NULL WHERE id = 'pretrain-6'")
+        catalog.connection.commit()
+    async with app_on(example).run_test(size=(120, 36)) as pilot:
+        screen = await at_runs(pilot)
+        pilot.app.perform_command("show pretrain-6")  # type: ignore[attr-defined]
+        await until(pilot, lambda: screen.run and screen.run.id == "pretrain-6")
+        assert screen.why_not_resume() == (
+            "pretrain-6 failed before its first step, and would again: a opens the form with its recipe."
+        )
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen) and pilot.app.screen.checked.recipe)
+        form = pilot.app.screen
+        assert isinstance(form, FormScreen)
+        assert form.checked.recipe is not None
+        assert form.checked.recipe.model_dump(mode="json", exclude_none=True) == runs.recipe_of(example, "pretrain-6")
+
+
+async def test_a_run_took_what_all_its_attempts_took(example: Project, app_on: AppOn) -> None:
+    with open_catalog(example) as catalog:
+        run, state = runs.read(example, "pretrain-4")
+        runs.write_state(example, catalog, run, replace(state, seconds_before=3600.0))
+    async with app_on(example).run_test(size=(120, 36)) as pilot:
+        await at_runs(pilot)
+        pilot.app.perform_command("show pretrain-4")  # type: ignore[attr-defined]
+        await until(pilot, lambda: text_of(pilot).count("1h 13m") == 2)  # in the list, and of all figures

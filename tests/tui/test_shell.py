@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from textual import events
 from textual.color import Color
 from textual.widgets import Input
@@ -245,3 +246,31 @@ async def test_lines_that_were_typed_come_back(example: Project, app_on: AppOn) 
         await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
         await pilot.press("escape", "colon", "up")
         await until(pilot, lambda: pilot.app.screen.query_one(Input).value == "theme grey")
+
+
+async def test_a_window_that_is_too_small_says_so_and_comes_back(example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(60, 15)) as pilot:
+        await loaded(pilot)
+        await until(pilot, lambda: "The window has 60 columns and 15 rows." in text_of(pilot))
+        assert "Next step" not in text_of(pilot).replace("n Next step", "")
+        assert "q Detach" in text_of(pilot)
+        await pilot.resize_terminal(60, 16)
+        await until(pilot, lambda: "The window has" not in text_of(pilot) and "Corpus" in text_of(pilot))
+
+
+async def test_a_project_whose_folder_is_gone_says_so(project: Project, app_on: AppOn) -> None:
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        await loaded(pilot)
+        shutil.rmtree(project.root)
+        await until(pilot, lambda: f"The project's folder {project.root} is gone." in words_of(pilot))
+        assert ":repair" not in words_of(pilot)
+
+
+async def test_a_read_only_project_says_so_on_its_screens(
+    example: Project, app_on: AppOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        monkeypatch.setattr(Project, "writable", lambda _: False)
+        await pilot.press("g", "o")
+        await until(pilot, lambda: "The project is read-only. Look at it and chat;" in words_of(pilot))

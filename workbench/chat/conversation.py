@@ -154,7 +154,7 @@ def _texts(text: str) -> tuple[str, ...]:
 SETTINGS: dict[str, Setting] = {
     "max_tokens": Setting(int, lambda value: value >= 1, "a whole number of tokens, 1 or more"),
     "temperature": Setting(
-        float, lambda value: 0 <= value <= 100, "a number from 0, which takes the likeliest, to 100"
+        float, lambda value: 0 <= value <= 5, "a number from 0, which takes the likeliest, to 5, which draws at random"
     ),
     "top_p": Setting(float, lambda value: 0 < value <= 1, "a share above 0, at most 1, which keeps all"),
     "top_k": Setting(int, lambda value: value >= 0, "a whole number of tokens; 0 keeps all"),

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from workbench.recipes.pretrain import PretrainRecipe
 
 LOGITS_BYTES = 1 << 30  # at most, with their gradient
+PROCESS_BYTES = 400 << 20  # an engine's process with PyTorch in it, before it holds a model: measured, 381 MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """`memory_bytes` is a device's peak: weights, gradients, optimizer, activations and logits."""
+    """`memory_bytes` is a device's peak: the process itself, weights, gradients, optimizer, activations, logits."""
 
     parameters: int
     tokens_per_step: int
@@ -52,7 +53,7 @@ def estimate(recipe: PretrainRecipe, vocab_size: int) -> Estimate:
     # Logits exist a chunk at a time: see engines/pytorch/loss.py.
     logits = min(micro * vocab_size * 12, LOGITS_BYTES) + embeddings * (4 + number)
     # Weights, gradients and two moments in float32; bfloat16 copies of the weights.
-    memory = parameters * (18 if half else 16) + activations + logits
+    memory = PROCESS_BYTES + parameters * (18 if half else 16) + activations + logits
     return Estimate(
         parameters=parameters,
         tokens_per_step=tokens_per_step,

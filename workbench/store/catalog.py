@@ -80,6 +80,10 @@ def open_catalog(project: Project, *, busy_seconds: float = BUSY_SECONDS) -> Cat
     Raises `WorkbenchError` if it is damaged, or of a newer program.
     """
     path = project.catalog_path
+    if not project.root.is_dir():
+        raise WorkbenchError(
+            f"The project's folder {project.root} is gone.", "Put it back, or open another project: g s, then o."
+        )
     if not project.writable():
         return _open_read_only(path)
     if not path.exists() or path.stat().st_size == 0:
@@ -186,11 +190,18 @@ def _open_read_only(path: Path) -> Catalog:
             connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, check_same_thread=False)
             try:
                 connection.execute("SELECT count(*) FROM runs").fetchone()
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
             except sqlite3.OperationalError:
                 connection.close()
                 if "immutable" in mode:
                     raise
                 continue
+            if version < len(MIGRATIONS):
+                connection.close()
+                raise WorkbenchError(
+                    f"The read-only project {path.parent} is of an earlier version of this program.",
+                    "Copy it to where you can write, and open the copy.",
+                )
             return Catalog(connection, path, read_only=True)
     raise AssertionError("unreachable")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ def index_events(project: Project, catalog: Catalog, run_id: str) -> list[Event]
             _insert(db, run_id, found)
             db.execute("UPDATE runs SET events_offset = ? WHERE id = ?", [end, run_id])
         new += [event for _, event in found]
+
+
+def add_event(project: Project, catalog: Catalog, run_id: str, event: Event) -> None:
+    """Write an event of a run that has ended: while one goes on, its engine alone writes."""
+    path = project.runs / run_id / "events.jsonl"
+    with project.locked(), open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a kill cut the last line
+                file.write(b"\n")
+        file.write(event.line().encode())
+    index_events(project, catalog, run_id)
 
 
 def _insert(db: Any, run_id: str, found: list[tuple[int, Event]]) -> None:

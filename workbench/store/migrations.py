@@ -47,4 +47,9 @@ def m001_first(db: Database) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (m001_first,)
+def m002_attempts(db: Database) -> None:
+    """How long the earlier attempts of a run worked."""
+    db.execute("ALTER TABLE runs ADD COLUMN seconds_before REAL NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (m001_first, m002_attempts)

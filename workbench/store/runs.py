@@ -102,10 +102,14 @@ def _near_runs(project: Project, reference: str) -> str:
 
 
 def recipe_of(project: Project, run_id: str) -> dict[str, Any]:
-    """The resolved recipe of a run, as plain values."""
+    """The resolved recipe of a run, as plain values. Raises `WorkbenchError` if its file is missing or damaged."""
     import yaml
 
-    return yaml.safe_load((folder_of(project, run_id) / "recipe.yaml").read_text(encoding="utf-8"))
+    path = folder_of(project, run_id) / "recipe.yaml"
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WorkbenchError(f"The recipe of {run_id} cannot be read: {error}.", f"Look into {path}.") from None
 
 
 def resolve(project: Project, reference: str) -> str:
@@ -138,6 +142,7 @@ def index(catalog: Catalog, run: Run, state: RunState) -> None:
                 "identity": run.identity, "produces": run.produces, "created": run.created,
                 "state": state.state, "reason": state.reason, "remedy": state.remedy,
                 "started": state.started, "ended": state.ended, "artifact": state.artifact,
+                "seconds_before": state.seconds_before,
             },
             pk="id",
         )  # fmt: skip

@@ -231,6 +231,10 @@ ACTIONS = (
         id="chat.settings", key="t", title="Settings", argument="KEY VALUE",
         help="How answers are drawn: temperature, top_p, max_tokens and so on.",
     ),
+    Action(
+        id="chat.side-by-side", key="2", title="Two models", argument="A B",
+        help="Ask two models the same, and see their answers next to each other.",
+    ),
     Action(id="chat.retry", key="r", title="Retry", help="Answer the last question again."),
     Action(id="chat.undo", key="z", title="Undo", help="Take back the last question and its answer.", footer=False),
     Action(id="chat.clear", key="n", title="New", help="Begin anew; system message and settings stay.", footer=False),
@@ -239,6 +243,31 @@ ACTIONS = (
         help="Write the conversation to a file in the project.",
     ),
     Action(id="chat.close", key="x", title="Close", help="Close the model, which frees its memory.", footer=False),
+    # Two models
+    Action(id="side.stop", key="escape", title="Stop", help="Stop both answers; where none is written: go back."),
+    Action(id="side.write", key="i,enter", title="Write", help="To the line that goes to both."),
+    Action(id="side.other", key="tab,left,right", title="Other", help="Choose the other answer."),
+    Action(
+        id="side.probabilities", key="p", title="Probabilities",
+        help="How likely each token of the chosen answer was, and what was likely instead.",
+    ),
+    Action(
+        id="side.arena", key="a", title="To the Arena",
+        help="Keep the question with both answers in the set `chat`, to be ranked.",
+    ),
+    Action(
+        id="side.teach", key="f", title="For SFT",
+        help="Keep the question with the chosen answer in the conversations `chat-answers`.",
+    ),
+    Action(
+        id="side.same", key="s", title="Same talk", footer=False,
+        help="Both go on from the chosen answer, as if each had given it.",
+    ),
+    Action(
+        id="side.settings", key="t", title="Settings", argument="KEY VALUE", footer=False,
+        help="How answers are drawn, of both alike: temperature, seed, max_tokens and so on.",
+    ),
+    Action(id="side.clear", key="n", title="New", help="Begin anew with both.", footer=False),
     Action(id="ask.send", key="enter", title="Send", help="Send the line. One that begins with / is a command."),
     Action(id="ask.earlier", key="up", title="Earlier", help="What was sent before."),
     Action(id="ask.later", key="down", title="Later", help="What was sent after that.", footer=False),

@@ -17,8 +17,9 @@ from textual.screen import Screen
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
 from workbench.tui import actions, remembered, terminal, theme
-from workbench.tui.frame import READ_ONLY, Frame
+from workbench.tui.frame import Frame
 from workbench.tui.places import SCREENS, screen_for
+from workbench.tui.widgets.bars import READ_ONLY
 
 if TYPE_CHECKING:
     from workbench.tui.stages import Started
@@ -46,6 +47,18 @@ class WorkbenchApp(Frame):
         from workbench.tui.screens.form import FormScreen
 
         self.push_screen(FormScreen(stage, values or {}))
+
+    def open_form_again(self, run: str) -> None:
+        """The form of a run's stage, with the run's recipe in it. Raises `WorkbenchError` if that cannot be read."""
+        from workbench.recipes.load import STAGES
+        from workbench.store import runs
+        from workbench.tui.draft import texts_of
+
+        assert self.project is not None
+        stage = runs.read(self.project, run)[0].stage
+        if stage not in STAGES:
+            raise WorkbenchError(f"This version of the program has no stage {stage!r}.", "Start another one with :.")
+        self.open_form(stage, texts_of(stage, runs.recipe_of(self.project, run)))
 
     def command(self, text: str = "") -> None:
         """The command line, with `text` in it."""
@@ -207,7 +220,7 @@ class WorkbenchApp(Frame):
     def why_no_stage(self, _: str = "") -> str | None:
         if self.project is None:
             return "Open a project first."
-        return None if self.project.writable() else READ_ONLY
+        return None if self.project.writable() else str(READ_ONLY)
 
     def why_not_repair(self, _: str = "") -> str | None:
         return self.why_no_stage()

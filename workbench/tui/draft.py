@@ -60,8 +60,11 @@ class Draft:
 
     def first(self) -> tuple[RecipeField, ...]:
         """The fields that matter most."""
+        return tuple(self.fields[path] for path in self.first_keys())
+
+    def first_keys(self) -> tuple[str, ...]:
         required = (*(path for path, item in self.fields.items() if item.required), "name")
-        return tuple(self.fields[path] for path in FIRST.get(self.stage, required))
+        return FIRST.get(self.stage, required)
 
     def groups(self) -> list[Group]:
         """The other fields, by section."""
@@ -159,6 +162,29 @@ def _by_key(error: ValidationError, kind: type[Section]) -> dict[str, WorkbenchE
 def _single(error: ValidationError, item: Any) -> ValidationError:
     kept: Any = {key: item[key] for key in ("type", "loc", "input", "ctx") if key in item}
     return ValidationError.from_exception_data(error.title, [kept])
+
+
+def texts_of(stage: str, recipe: Mapping[str, Any]) -> dict[str, str]:
+    """What a form of `stage` is filled with to ask for `recipe` (a run's, resolved) again: all that neither is the
+    default nor follows from the rest."""
+    draft = Draft(stage)
+    given = {path: shown_value(value) for path in draft.fields if (value := _at(recipe, path)) is not None}
+    draft.texts = {
+        path: text for path, text in given.items() if path == "name" or text != shown_value(draft.fields[path].default)
+    }
+    for path in [path for path in draft.texts if not draft.fields[path].required and path not in draft.first_keys()]:
+        text = draft.texts.pop(path)
+        checked = draft.check()
+        if shown_value(checked.derived.get(path)) != text:
+            draft.texts[path] = text
+    return draft.texts
+
+
+def _at(recipe: Mapping[str, Any], path: str) -> Any:
+    value: Any = recipe
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def shown_value(value: Any) -> str:

@@ -25,7 +25,6 @@ from workbench.tui.places import SCREENS
 from workbench.tui.screens.base import WorkbenchScreen
 
 T = TypeVar("T")
-READ_ONLY = "The project is read-only: nothing can be started or changed. Copy it, and open the copy with o on g s."
 
 
 class Frame(App[str]):
@@ -171,8 +170,12 @@ class Frame(App[str]):
         self.run_worker(self._first_look(), exit_on_error=True)
 
     async def _first_look(self) -> None:
+        from workbench.store.recent import remember
+
         await self._look()
         live = self.live
+        if live is not None:
+            await asyncio.to_thread(remember, live.project)
         if live is not None and live.loaded:
             try:
                 await asyncio.to_thread(live.find_lost)
@@ -205,12 +208,9 @@ class Frame(App[str]):
                 screen.catch_up(changes)
 
     async def _open_project(self, project: Project) -> None:
-        from workbench.store.recent import remember
-
         if self.live is not None:
             self.live.close()
         self.project, self.live = project, Live(project)
-        await asyncio.to_thread(remember, project)
         await self._look()
         self.go("start")
         for place in SCREENS:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from textual import events
 from textual.app import App
 from textual.dom import DOMNode
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
-PATIENCE = 1.0  # seconds for what a key does, before the next one goes on regardless
+PATIENCE = 2.0  # seconds for what a key does, before the next one goes on regardless
+WHILE = 0.01  # seconds between looks at whether a dialog has the focus
 
 
 class KeyQueue:
@@ -56,7 +58,9 @@ class KeyQueue:
         if turn != self._turn:
             return
         front = self._app.screen
-        if front is screen:
+        if front is screen and isinstance(front, ModalScreen) and front.focused is None and front.focus_chain:
+            front.set_timer(WHILE, partial(self._settle, front, turn))  # it has yet to say where keys go
+        elif front is screen:
             self._app.call_later(self._next)
         else:
             front.call_after_refresh(front.call_after_refresh, self._app.call_later, self._settle, front, turn)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 ACTIVE = ("queued", "running", "stopping")
 _RUN_COLUMNS = (
     "id, number, stage, name, engine, produces, created, state, reason, remedy, started, ended, artifact, "
-    "step, total_steps, tokens, loss, eval_loss, tokens_per_second, phase, unit, updated"
+    "step, total_steps, tokens, loss, eval_loss, tokens_per_second, phase, unit, updated, seconds_before"
 )
 _OFTEN = 3  # seconds between looks at whether the catalog's file was replaced by a repair
 
@@ -54,10 +54,22 @@ class RunRow:
     phase: str | None
     unit: str | None
     updated: float | None
+    seconds_before: float = 0.0  # that earlier attempts worked
+
+    def seconds(self, now: float) -> float | None:
+        """How long it has worked, over all attempts; None before it began."""
+        if self.started is None:
+            return self.seconds_before or None
+        return self.seconds_before + max(0.0, (self.ended or now) - self.started)
 
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def never_began(self) -> bool:
+        """It failed before its first step: to go on from there would fail again."""
+        return self.state == "failed" and not self.step
 
     def share(self) -> float | None:
         """How far it is, from 0 to 1; None if that is not known."""

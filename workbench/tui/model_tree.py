@@ -92,7 +92,7 @@ def gist(artifact: ArtifactRow) -> str:
                        ("preferences", "preferences"), ("judgements", "judgements"), ("candidates", "candidates"),
                        ("prompts", "prompts")):  # fmt: skip
         if isinstance(report.get(name), int):
-            return f"{figures.count(report[name])} {unit}"
+            return figures.counted(report[name], unit)
     return figures.size(artifact.bytes)
 
 

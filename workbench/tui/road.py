@@ -57,6 +57,7 @@ class NextStep:
     stage: str = ""
     values: Mapping[str, str] = field(default_factory=dict)  # dotted key of the recipe -> text
     run: str = ""
+    again: bool = False  # its run is to be started anew, with another recipe
     screen: str = ""
 
     @property
@@ -120,8 +121,9 @@ def next_step(stops: Sequence[Stop]) -> NextStep:
     by_kind = {stop.kind.kind: stop for stop in stops}
     for stop in stops:
         if stop.state == "failed" and stop.run is not None:
-            remedy = stop.run.remedy or "Look at its log, then resume it."
-            return NextStep(sentence=f"{stop.run.id} {stop.run.state}. {remedy}", run=stop.run.id)
+            again = stop.run.never_began
+            remedy = stop.run.remedy or ("Look at its log." if again else "Look at its log, then resume it.")
+            return NextStep(sentence=f"{stop.run.id} {stop.run.state}. {remedy}", run=stop.run.id, again=again)
     for stop in stops:
         if stop.state == "making" and stop.run is not None:
             word = "is waiting" if stop.run.state == "queued" else f"is {stop.run.state}"
@@ -215,7 +217,7 @@ def figures_of(artifact: ArtifactRow) -> list[str]:
 
 
 def _with(report: Mapping[str, Any], key: str, unit: str) -> str | None:
-    return f"{figures.count(report[key])} {unit}" if _number(report.get(key)) else None
+    return figures.counted(report[key], unit) if _number(report.get(key)) else None
 
 
 def _number(value: Any) -> bool:

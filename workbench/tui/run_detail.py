@@ -109,8 +109,8 @@ def facts(run: RunRow, detail: Detail | None, now: float) -> list[tuple[str, str
         ("tokens", figures.count(run.tokens) if run.tokens else None),
         ("memory", figures.size(newest["peak_memory_bytes"]) if "peak_memory_bytes" in newest else None),
     ]
-    if run.started is not None:
-        found.append(("took" if run.ended else "so far", figures.duration((run.ended or now) - run.started)))
+    if (seconds := run.seconds(now)) is not None:
+        found.append(("took" if run.ended else "so far", figures.duration(seconds)))
     if estimate:
         found += [
             ("parameters", figures.count(estimate.get("parameters"))),

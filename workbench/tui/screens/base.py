@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from workbench.tui import actions, safe
 from workbench.tui.live import EVERYTHING, Changes
-from workbench.tui.widgets.bars import Banner, Footer, Header
+from workbench.tui.widgets.bars import Banner, Footer, Header, TooSmall
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
@@ -25,6 +25,10 @@ class WorkbenchScreen(Screen[None]):
     AUTO_FOCUS = ""  # `show` focuses what there is to move in, once it is known
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-very-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall"), (44, "-very-tall")]
+    DEFAULT_CSS = """
+    WorkbenchScreen.-too-small > * { display: none !important; }
+    WorkbenchScreen.-too-small > TooSmall, WorkbenchScreen.-too-small > Footer { display: block !important; }
+    """
 
     def compose(self) -> ComposeResult:
         # Before the first layout: learning the size only from it would style everything twice.
@@ -47,6 +51,12 @@ class WorkbenchScreen(Screen[None]):
     def show(self, changes: Changes) -> None:
         """Bring the screen up to date with `self.app.live`. Called when something changed while the screen is
         in front, and with `EVERYTHING` whenever it comes to the front."""
+
+    def on_resize(self) -> None:
+        small = self.size.width < TooSmall.COLUMNS or self.size.height < TooSmall.ROWS
+        if small and not self.query(TooSmall):
+            self.mount(TooSmall(), before=self.query_one(Footer))
+        self.set_class(small, "-too-small")
 
     def on_screen_resume(self) -> None:
         self.call_after_refresh(self.catch_up, EVERYTHING)

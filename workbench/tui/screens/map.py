@@ -201,14 +201,16 @@ class MapScreen(WorkbenchScreen):
     def why_not_next(self, _: str = "") -> str | None:
         if self.step is None:
             return "The project is being read."
-        if self.step.stage:
+        if self.step.stage or self.step.again:
             return self.app.why_no_stage()
         return None
 
     def do_next(self, _: str = "") -> None:
         step = self.step
         assert step is not None
-        if step.run:
+        if step.again:
+            self.app.open_form_again(step.run)
+        elif step.run:
             self.app.show_run(step.run)
         elif step.screen:
             place = screen_for(step.screen)

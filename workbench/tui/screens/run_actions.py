@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from workbench.store.project import Project
-from workbench.tui.frame import READ_ONLY
 from workbench.tui.live import RunRow
+from workbench.tui.widgets.bars import READ_ONLY
+
+ENDED = ("stopped", "failed", "lost", "finished")
 
 if TYPE_CHECKING:
     from workbench.tui.screens.base import WorkbenchScreen as Mixin
@@ -37,7 +40,7 @@ class RunActions(Mixin):
         if run is None:
             return f"There is no run {argument!r}." if argument else "There is no run to choose."
         if self.app.project and not self.app.project.writable():
-            return READ_ONLY
+            return str(READ_ONLY)
         return None if run.state in states else otherwise.format(run=run.id, state=run.state)
 
     def why_not_stop(self, argument: str = "") -> str | None:
@@ -65,7 +68,21 @@ class RunActions(Mixin):
             no="Let it run",
         )
 
+    def why_not_again(self, argument: str = "") -> str | None:
+        run = self._meant(argument)
+        if run is None:
+            return f"There is no run {argument!r}." if argument else "There is no run to choose."
+        return self.app.why_no_stage()
+
+    def do_again(self, argument: str = "") -> None:
+        run = self._meant(argument)
+        assert run is not None
+        self.app.open_form_again(run.id)
+
     def why_not_resume(self, argument: str = "") -> str | None:
+        run = self._meant(argument)
+        if run is not None and run.never_began:
+            return f"{run.id} failed before its first step, and would again: a opens the form with its recipe."
         return self._why_not(
             argument, ("stopped", "failed", "lost"), "{run} is {state}: only what ended early can be resumed."
         )
@@ -92,7 +109,9 @@ class RunActions(Mixin):
         )
 
     def why_not_note(self, _: str = "") -> str | None:
-        return self._why_not("", ("running",), "{run} is {state}: a note goes to a running one.")
+        return self._why_not(
+            "", ("running", "stopping", *ENDED), "{run} is {state}: a note goes to one that has begun."
+        )
 
     def do_note(self, argument: str = "") -> None:
         run, project = self.run, self.app.project
@@ -101,10 +120,7 @@ class RunActions(Mixin):
         if not argument:
             self.app.ask_line(f"Note for {run.id}", lambda text: self.do_note(text) if text else None)
             return
-        from workbench.store.runs import request
-
-        name = f"note-{int(self.app.now() * 1000)}"
-        self.app.in_background(lambda: request(project, run.id, name, argument))
+        self.app.in_background(lambda: _note(project, run, argument))
 
 
 def _stop(project: Project, run: str, *, kill: bool) -> None:
@@ -113,6 +129,20 @@ def _stop(project: Project, run: str, *, kill: bool) -> None:
 
     with open_catalog(project) as catalog:
         stop(project, catalog, run, kill=kill)
+
+
+def _note(project: Project, run: RunRow, text: str) -> None:
+    """A going run writes it down itself; into the events of one that has ended nobody else writes."""
+    from workbench.contract import Acknowledged
+    from workbench.store.catalog import open_catalog
+    from workbench.store.events import add_event
+    from workbench.store.runs import request
+
+    if run.active:
+        request(project, run.id, f"note-{time.time_ns() // 1_000_000}", text)
+        return
+    with open_catalog(project) as catalog:
+        add_event(project, catalog, run.id, Acknowledged(request="note", detail=text))
 
 
 def _resume(project: Project, run: str) -> None:

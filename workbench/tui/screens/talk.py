@@ -166,6 +166,9 @@ class Talk(WorkbenchScreen):
             written = f"{self.stream.tokens} tokens" + (f", {rate:.1f} tokens/s" if rate else "")
             self.query_one(Status).say(written if self.stream.tokens else "reading what was said ...")
             return
+        if self.model is not None and self.process is None and self._opening > 0:
+            self.query_one(Status).say("being opened: what you send is answered once it is there")
+            return
         drawn = self.conversation.sampling
         settings = f"temperature {drawn.temperature:g}, top_p {drawn.top_p:g}, max_tokens {drawn.max_tokens}"
         # Where there is room, the settings stand beside the talk.

@@ -8,9 +8,14 @@ from rich.text import Text
 from textual.widgets import Static
 
 from workbench import figures
+from workbench.errors import WorkbenchError
 from workbench.tui import actions, safe, theme
 from workbench.tui.widgets import run_cells
 from workbench.tui.widgets.painted import Painted
+
+READ_ONLY = WorkbenchError(
+    "The project is read-only.", "Look at it and chat; to make something, copy it and open the copy."
+)
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
@@ -70,7 +75,7 @@ class Header(Painted, Static):
 
 
 class Banner(Painted, Static):
-    """Below the header: why the project cannot be read, and what mends it."""
+    """Below the header: why the project cannot be read or written, and what mends it."""
 
     app: WorkbenchApp
 
@@ -86,20 +91,46 @@ class Banner(Painted, Static):
 
     def look_again(self) -> None:
         """Show the present error, or nothing."""
-        error = self.app.live.error if self.app.live else None
+        error = self._error()
         if str(error) != self.said:
             self.said = str(error)
             self.set_class(error is not None, "-shown")
             self.refresh(layout=True)
 
+    def _error(self) -> WorkbenchError | None:
+        live = self.app.live
+        if live is None or live.error is not None:
+            return live.error if live is not None else None
+        return READ_ONLY if live.loaded and not live.project.writable() else None
+
     def render(self) -> Text:
-        error = self.app.live.error if self.app.live else None
+        error = self._error()
         if error is None:
             return Text("")
         text = self.assemble((f"{theme.symbol('failed', ascii=self.ascii)} ", "bad"), safe.line(error.what))
         text.append_text(self.assemble(" ", (safe.line(error.remedy), "muted")))
-        if "repair" in error.remedy:
+        if "repair" in error.remedy and self.app.project and self.app.project.writable():
             text.append_text(self.assemble(("  Here: ", "muted"), (":repair", "key")))
+        text.no_wrap = False
+        return text
+
+
+class TooSmall(Painted, Static):
+    """Instead of panes that are cut until nothing can be read."""
+
+    COLUMNS, ROWS = 60, 16
+    DEFAULT_CSS = "TooSmall { height: 1fr; padding: 1 2; display: none; }"
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def render(self) -> Text:
+        size = self.app.size
+        text = self.assemble(
+            (f"The window has {size.width} columns and {size.height} rows.\n", "strong"),
+            f"{self.COLUMNS} and {self.ROWS} are the least, 80 and 24 are comfortable. "
+            "Make it larger, or the letters smaller; nothing is lost meanwhile, and runs go on.",
+        )
         text.no_wrap = False
         return text
 

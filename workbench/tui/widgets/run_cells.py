@@ -41,7 +41,7 @@ def bar(on: Painted, share: float | None, width: int, style: str) -> Text:
 def progress(on: Painted, run: RunRow, width: int = 10) -> Text:
     """A bar while there is something to wait for; how long it took once there is not."""
     if run.state == "finished":
-        took = run.ended - run.started if run.ended and run.started else None
+        took = run.seconds(run.ended) if run.ended else None
         return on.assemble((f"took {figures.duration(took)}" if took is not None else "", "muted"))
     if run.state == "queued":
         return on.assemble((safe.line(run.reason) or "waiting", "muted"))
