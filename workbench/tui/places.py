@@ -86,6 +86,11 @@ PLACES = (
         help="Two answers to a prompt: which is better? Who wrote them is said after the verdict.",
     ),
     Place(id="ordering", title="Sets", help="All answers to a prompt, to be put in order, the best first."),
+    Place(
+        id="side",
+        title="Two models",
+        help="One line goes to two models, with the same settings and the same seed; each runs in its own process.",
+    ),
     Place(id="records", title="Rows", help="One set of data, row by row."),
     Place(
         id="inspector",

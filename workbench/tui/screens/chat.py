@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from workbench.chat import commands
@@ -9,6 +10,7 @@ from workbench.chat.conversation import SETTINGS
 from workbench.errors import WorkbenchError
 from workbench.tui import actions, chat_models, safe
 from workbench.tui.screens.talk import Talk
+from workbench.tui.stages import split_words
 from workbench.tui.widgets.ask import AskArea
 from workbench.tui.widgets.table import Table
 from workbench.tui.widgets.transcript import Transcript
@@ -134,6 +136,43 @@ class ChatScreen(Talk):
 
     def _ask_for_a_file(self) -> None:
         self.app.ask_line("Open the GGUF file", lambda path: self.do_model(path) if path else None, hint="its path")
+
+    def why_not_side_by_side(self, argument: str = "") -> str | None:
+        if self.stream is not None:
+            return "An answer is being written: Esc stops it."
+        if argument or self.models:
+            return None
+        return "There is no model yet. Two files are given as :side-by-side A.gguf B.gguf."
+
+    def do_side_by_side(self, argument: str = "") -> None:
+        live, project = self.app.live, self.app.project
+        assert live is not None
+        assert project is not None
+        names = split_words(argument)
+        if len(names) == 2:
+            self._show_side_by_side([chat_models.find(project, live.artifacts, name) for name in names])
+            return
+        if names:
+            raise WorkbenchError(f"{len(names)} models were given.", "Give two: side-by-side A B")
+        from workbench.tui.screens.menu import Choice, Menu
+
+        choices = [Choice(model.id, (), "", safe.line(model.name), safe.line(model.about)) for model in self.models]
+        first = self.model.id if self.model else ""
+
+        def second(one: str | None) -> None:
+            if one:
+                self.app.push_screen(
+                    Menu("... and B", choices),
+                    lambda two: self.do_side_by_side(shlex.join([one, two])) if two else None,
+                )
+
+        self.app.push_screen(Menu("Side by side: A", choices, chosen=first), second)
+
+    def _show_side_by_side(self, models: list[chat_models.ChatModel]) -> None:
+        from workbench.tui.screens.side_by_side import SideBySideScreen
+
+        talk = self.conversation
+        self.app.push_screen(SideBySideScreen(models, sampling=talk.sampling, system=talk.system))
 
     def do_settings(self, argument: str = "") -> None:
         if argument:
