@@ -342,7 +342,7 @@ async def test_what_cannot_fit_is_asked_about_before_it_is_started(example: Proj
         screen = await at_form(pilot, "pretrain", {"corpus": "books", "tokenizer": "bpe-4k", "model.size": "large"})
         await until(pilot, lambda: screen.checked.recipe)
         screen.do_start()
-        await until(pilot, lambda: "it would be refused as things are" in words_of(pilot))
+        await until(pilot, lambda: "refused as things are. Start it all the same?" in words_of(pilot))
         assert isinstance(pilot.app.screen, Confirm)
         await pilot.press("n")
         await until(pilot, lambda: pilot.app.screen is screen)

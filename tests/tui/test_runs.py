@@ -187,7 +187,7 @@ async def test_a_read_only_project_can_be_looked_at(
     monkeypatch.setattr(Project, "writable", lambda self: False)  # tests may run as root, who writes everywhere
     async with app_on(example).run_test(size=(120, 36)) as pilot:
         screen = await at_runs(pilot)
-        assert screen.why_not_stop() .startswith("The project is read-only. ")
+        assert screen.why_not_stop().startswith("The project is read-only. ")
         assert "640 of 1,000" in text_of(pilot)
 
 
