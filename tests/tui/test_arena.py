@@ -21,6 +21,7 @@ from workbench.contract import Progress, Started
 from workbench.preferences.arena import Arena
 from workbench.preferences.candidates import Answer, Prompt
 from workbench.preferences.judgements import Book, Judgement
+from workbench.preferences.ranking import Ranking, RewardChoice
 from workbench.store import judgements, runs
 from workbench.store.project import Project
 from workbench.tui.app import WorkbenchApp
@@ -432,6 +433,35 @@ async def test_the_arena_without_answers_says_what_to_do(example: Project, app_o
         await loaded(pilot)
         await pilot.press("g", "a")
         await until(pilot, lambda: "workbench candidates --model MODEL" in words_of(pilot))
+
+
+async def test_pairs_come_by_the_scores_that_are_kept_and_a_reward_model_that_fails_is_told(
+    project: Project, app_on: AppOn, tmp_path: Path
+) -> None:
+    texts = ("red", "green", "blue", "azure")
+    file = candidates(project, "four", [line(0, "Name a colour.", *texts)])
+    file.parent.mkdir(parents=True)
+    kept = {"0-0": 0.0, "0-1": 3.0, "0-2": 3.5, "0-3": 9.0}
+    rows = [json.dumps({"answer": name, "score": score}) + "\n" for name, score in kept.items()]
+    (file.parent / "scores-c0ffee.jsonl").write_text("".join(rows))
+    gone = RewardChoice(name="gone", identity="c0ffee", folder=tmp_path / "gone")
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        arena = await at_arena(pilot)
+        arena.ranking = Ranking(rater="ada", reward=gone, repeat=0)
+        await pilot.press("enter")
+        await until(pilot, lambda: "The reward model gone scores nothing" in words_of(pilot), 120)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Judging) and pilot.app.screen.answers)
+        screen = pilot.app.screen
+        assert isinstance(screen, Judging)
+        gaps = []
+        while screen.answers:
+            await until(pilot, lambda: not screen.unread)
+            first, second = (kept[answer.id] for answer in screen.answers)
+            gaps.append(abs(first - second))
+            await pilot.press("3")
+            await pilot.pause()
+        assert gaps == [0.5, 3.0, 3.5, 5.5, 6.0, 9.0]  # where it is least sure comes first
 
 
 def test_a_kill_loses_no_judgement(project: Project, rain: Path) -> None:

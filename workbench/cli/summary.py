@@ -27,6 +27,8 @@ def summary(item: Artifact) -> str:
             return f"{rows:,} {what}{'' if rows == 1 else 's'}{_left_out(report)}"
         case "preferences":
             return f"{report.get('pairs', 0):,} pairs, {report.get('marks', 0):,} marked answers{_left_out(report)}"
+        case "candidates":
+            return f"{report.get('prompts', 0):,} prompts, {report.get('answers', 0):,} answers"
         case "model":
             bits = report.get("eval_bits_per_byte")
             per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""

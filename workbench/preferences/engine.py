@@ -88,7 +88,7 @@ def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any] | None:
 
             recipe = validate(JudgeRecipe, job.recipe)
             model = job.inputs.get("model")
-            return judge(recipe, job.inputs["candidates"], model, job.output, ProgressReport(reporter))
+            return judge(recipe, job.inputs["candidates"], model, job.output, ProgressReport(reporter), warn)
         case "self-instruct":
             return _self_instruct(job, ProgressReport(reporter), warn)
     raise WorkbenchError(f"This engine has no stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}.")

@@ -18,9 +18,16 @@ from workbench.preferences.candidates import FILE, Answer, Candidates, Prompt
 from workbench.preferences.collect import answer, messages, source
 from workbench.recipes.chats import JudgeRecipe
 
+STEADY = 0.5  # share of the verdicts that hold in both orders, below which a judge is warned of
+
 
 def judge(
-    recipe: JudgeRecipe, candidates: Path, model: Path | None, output: Path, progress: ProgressReport
+    recipe: JudgeRecipe,
+    candidates: Path,
+    model: Path | None,
+    output: Path,
+    progress: ProgressReport,
+    warn: Callable[[str], None],
 ) -> dict[str, Any]:
     """Judge all pairs of the candidates in a folder into preferences in the folder `output`; the report.
 
@@ -45,12 +52,15 @@ def judge(
     finally:
         verdicts.close()
     progress.end()
+    report = verdicts.report()
+    if (alike := report.get("same_in_both_orders")) is not None and alike < STEADY:
+        warn(f"The judge said the same in both orders of only {alike:.0%} of the pairs: its verdicts are weak.")
     if not writer.pairs:
         raise WorkbenchError(
             f"By the rule {recipe.rule} no answer is better than another.",
             "Choose another rule, or have other answers written.",
         )
-    return {"pairs": writer.pairs, "marks": writer.marks, "prompts": len(seen), **verdicts.report()}
+    return {"pairs": writer.pairs, "marks": writer.marks, "prompts": len(seen), **report}
 
 
 def _judge_prompt(prompt: Prompt, verdicts: Verdicts, writer: PreferenceWriter, rater: str, seen: set[str]) -> None:
@@ -118,21 +128,22 @@ class RuleVerdicts(Verdicts):
 
 
 class ModelVerdicts(Verdicts):
-    """What a model holds likelier, "A" or "B", asked in both orders: a verdict that turns with the order is none."""
+    """What a model holds likelier, "A" or "B": the log odds of the two orders are averaged, which takes its liking for
+    a place out (as Zhao et al. 2021 do with a prompt without content)."""
 
     def __init__(self, model: LanguageModel, question: str):
         super().__init__()
         self.model, self.question = model, question
         self.first_shown_won: list[bool] = []
+        self.alike = 0  # verdicts that did not turn with the order
 
     def better(self, prompt: Prompt, first: Answer, second: Answer) -> bool | None:
         there = self._prefers_first(prompt, first.text, second.text)
         back = self._prefers_first(prompt, second.text, first.text)
         self.first_shown_won += [there > 0, back > 0]
-        if (there > 0) == (back > 0):
-            self.ties += 1
-            return None
-        return there > 0
+        self.alike += (there > 0) != (back > 0)
+        self.ties += there == back
+        return None if there == back else there > back
 
     def _prefers_first(self, prompt: Prompt, first: str, second: str) -> float:
         """Log odds of "A" against "B"."""
@@ -145,7 +156,7 @@ class ModelVerdicts(Verdicts):
     def report(self) -> dict[str, Any]:
         asked = len(self.first_shown_won)
         return {
-            "same_in_both_orders": round(1 - 2 * self.ties / asked, 4) if asked else None,
+            "same_in_both_orders": round(2 * self.alike / asked, 4) if asked else None,
             "first_shown_won": round(sum(self.first_shown_won) / asked, 4) if asked else None,
             **super().report(),
         }

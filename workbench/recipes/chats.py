@@ -77,7 +77,7 @@ class JudgeRecipe(Recipe):
     candidates: str = Field(description="The candidates to judge.")
     rule: Literal["longest", "shortest", "regex", "letter-share", "model"] = Field(
         description="Which of two answers is better: the longer, the shorter, the one that matches `pattern`, the one "
-        "with the larger share of `letter`, or the one that `model` prefers in both orders."
+        "with the larger share of `letter`, or the one that `model` prefers, asked in both orders."
     )
     pattern: str = Field("", description="regex: what a good answer matches, as in Python's re.search.")
     letter: str = Field("", max_length=1, description="letter-share: the letter; case does not count.")
