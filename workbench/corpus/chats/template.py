@@ -61,8 +61,9 @@ class ChatTemplate:
         """`name` stands in errors. Raises `WorkbenchError` if it is not valid Jinja."""
         self.source, self.name = source, name
         self._variables = dict(variables)
-        longest_first = sorted(special, key=len, reverse=True)
+        longest_first = sorted(filter(None, special), key=len, reverse=True)
         self._special = re.compile("|".join([*map(re.escape, longest_first), _PRIVATE.pattern]))
+        self._begins = {text[0] for text in longest_first}
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
@@ -83,7 +84,7 @@ class ChatTemplate:
 
         Raises `WorkbenchError` if the template refuses the messages.
         """
-        behind = _Behind(self._special)
+        behind = _Behind(self._special, self._begins)
         try:
             marked = self._template.render(
                 messages=[behind.put(dict(message)) for message in messages],
@@ -104,13 +105,16 @@ class ChatTemplate:
 class _Behind:
     """Special tokens' texts of one conversation, behind private characters."""
 
-    def __init__(self, special: re.Pattern[str]):
-        self._special = special
+    def __init__(self, special: re.Pattern[str], begins: set[str]):
+        self._special, self._begins = special, begins
         self._characters: dict[str, str] = {}  # text -> its character
 
     def put(self, value: Any) -> Any:
         """`value` with the special texts in all its strings, keys too, replaced."""
         if isinstance(value, str):
+            # Most texts hold not even the character that a special token begins with: finding that out is quick.
+            if value.isascii() and not any(begin in value for begin in self._begins):
+                return value
             return self._special.sub(self._replace, value)
         if isinstance(value, Mapping):
             return {self.put(key): self.put(item) for key, item in value.items()}
