@@ -12,7 +12,7 @@ import click
 
 from workbench.cli.errors import Interrupted
 from workbench.cli.output import note
-from workbench.cli.summary import summary
+from workbench.cli.summary import outcome, summary
 from workbench.contract import (
     CheckpointSaved,
     Estimated,
@@ -33,6 +33,7 @@ from workbench.store.events import read_events
 from workbench.store.project import Project
 
 HISTORY_BYTES = 256 << 10  # of a run's events, to find its last lines in
+CONTINUES_TEXT = ("pretrain", "continue")  # the other stages answer a prompt
 LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
@@ -156,7 +157,8 @@ class _View:
             case Metrics():
                 self.metrics(event)
             case Sample():
-                self.line(f"sample at {event.step}: {event.prompt}{event.text}".replace("\n", " ")[:300])
+                between = "" if self.run.stage in CONTINUES_TEXT else " → "
+                self.line(f"sample at {event.step}: {event.prompt}{between}{event.text}".replace("\n", " ")[:300])
             case Warned():
                 self.line(f"warning: {event.message}")
             case CheckpointSaved() if event.best:
@@ -172,13 +174,10 @@ class _View:
             parts.append(f"{count(event.tokens_per_second)} tokens/s")
         seconds = remaining(event.step, self.total, event.tokens, event.tokens_per_second)
         left = "" if seconds is None else duration(seconds)
-        if "eval_kl" in event.more:
-            reward, divergence = event.more["eval_reward_mean"], event.more["eval_kl"]
-            self.line(f"step {event.step}: held-out reward {reward:.3f}, {divergence:.2f} nats from the base")
-        elif "eval_loss" in event.more:
-            bits = event.more.get("eval_bits_per_byte")
-            per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
-            self.line(f"step {event.step}: validation loss {event.more['eval_loss']:.3f}{per_byte}")
+        if "eval_loss" in event.more:
+            loss = "" if "eval_kl" in event.more else f"validation loss {event.more['eval_loss']:.3f}"
+            learnt = "" if set(event.more) <= {"eval_loss", "eval_token_accuracy"} else outcome(event.more)
+            self.line(f"step {event.step}: {', '.join(filter(None, (loss, learnt)))}")
         if event.loss is not None:
             self.advance(event.step, self.total, "  ".join(parts), left)
 

@@ -29,15 +29,33 @@ def summary(item: Artifact) -> str:
             return f"{report.get('pairs', 0):,} pairs, {report.get('marks', 0):,} marked answers{_left_out(report)}"
         case "candidates":
             return f"{report.get('prompts', 0):,} prompts, {report.get('answers', 0):,} answers"
-        case "model":
-            bits = report.get("eval_bits_per_byte")
-            per_byte = f", {bits:.3f} bits per byte" if bits is not None else ""
-            return f"{count(report.get('parameters', 0))} parameters{per_byte}"
+        case "model" | "reward":
+            learnt = outcome(report)
+            return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}"
         case _:
             check = report.get("check", {})
             agreement = check.get("top1_agreement")
             checked = f", top-1 agreement {agreement:.1%} with the checkpoint" if agreement is not None else ""
             return f"{item.recipe.get('quantization', '')}{checked}"
+
+
+def outcome(report: Mapping[str, Any]) -> str:
+    """What held-out data say of a training, by what its method is after; "" of a model that was not trained here."""
+    figures = {name: value for name, value in report.items() if isinstance(value, (int, float))}
+    if "eval_bits_per_byte" in figures:
+        return f"{figures['eval_bits_per_byte']:.3f} bits per byte"
+    if "eval_kl" in figures:
+        before, after = figures.get("eval_reward_mean_before"), figures["eval_reward_mean"]
+        was = f"{before:.2f} → " if before is not None else ""
+        return f"held-out reward {was}{after:.2f}, {figures['eval_kl']:.2f} nats from the base"
+    if "eval_reward_accuracy" in figures:
+        by_length = figures.get("length_only_accuracy")
+        beside = f" (by length alone {by_length:.1%})" if by_length is not None else ""
+        return f"{figures['eval_reward_accuracy']:.1%} of held-out pairs right{beside}"
+    if "eval_loss" in figures:
+        before = figures.get("eval_loss_before")
+        return f"held-out loss {f'{before:.3f} → ' if before is not None else ''}{figures['eval_loss']:.3f}"
+    return ""
 
 
 def _left_out(report: Mapping[str, Any]) -> str:
