@@ -153,7 +153,7 @@ def test_the_time_follows_from_the_newest_finished_training(example: Project) ->
         next(fact.value for fact in facts if fact.what == "memory").partition(": ")[2] for facts in words
     ] == ["fits", "tight", "too much"]  # fmt: skip
     without = [item for item in live.artifacts if item.kind != "model"]
-    assert next(f.value for f in outlook.expect(recipe, without, None) if f.what == "time") == "measured at its start"
+    assert next(f.value for f in outlook.expect(recipe, without, None) if f.what == "time") == "measured first"
 
 
 async def test_errors_stand_at_their_field_and_go_when_it_is_mended(example: Project, app_on: AppOn) -> None:

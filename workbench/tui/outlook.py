@@ -138,7 +138,7 @@ def _memory(needed: int, free: int | None) -> Fact:
 
 def _time(found: Estimate, speed: Speed | None) -> Fact:
     if speed is None:
-        return Fact("time", "measured at its start")
+        return Fact("time", "measured first")
     seconds = found.flops / speed.flops_per_second
     return Fact("time", f"about {figures.duration(seconds)}", f"(at the speed of {safe.line(speed.run)})")
 
