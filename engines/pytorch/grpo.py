@@ -8,8 +8,9 @@ run needs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import nn
 from engines.pytorch.method import GradientMethod, Inputs, Step
 from engines.pytorch.policy import Policy
 from engines.pytorch.post_training import Made, Workplace, train
-from engines.pytorch.ppo.answers import drawing_of, write_share
+from engines.pytorch.ppo.answers import answer_means, drawing_of, write_share
 from engines.pytorch.ppo.iteration import ANSWERS, EVALUATION, Stopwatch, add_gradients
 from engines.pytorch.ppo.prompts import Prompt, Prompts, longest_sequence, read_prompts, warn_of_prompts
 from engines.pytorch.ppo.scoring import LanguageScorer, Rows, Written
@@ -31,7 +32,6 @@ from workbench.recipes.base import validate
 from workbench.recipes.reinforcement import GrpoRecipe
 
 SMALLEST_DEVIATION = 1e-4  # added to a group's, as in TRL
-REWARDS, KL, ENTROPY, LENGTH, ENDED, ANSWER_COUNT = range(6)  # places of sums over answers
 
 
 def grpo(job: Job, reporter: Reporter) -> None:
@@ -77,6 +77,9 @@ def new_losses(policy: Policy, recipe: GrpoRecipe, place: Workplace, scorer: Lan
     class Losses(trl.GRPOTrainer):
         """Scores answers as they are scored everywhere here: without padding, at the temperature of writing."""
 
+        def __init__(self, **named: Any):
+            super().__init__(reward_funcs=_no_reward, **named)
+
         def _get_per_token_logps_and_entropies(
             self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *_: Any, **__: Any
         ) -> tuple[torch.Tensor, torch.Tensor, None]:
@@ -90,14 +93,12 @@ def new_losses(policy: Policy, recipe: GrpoRecipe, place: Workplace, scorer: Lan
                 targets_N=input_ids[:, -logits_to_keep:][answered_BT],
             )
             found = scorer(rows)
+            return _spread(found.log_probs, answered_BT), _spread(found.entropy, answered_BT), None
 
-            def spread(values_N: torch.Tensor) -> torch.Tensor:
-                return values_N.new_zeros(answered_BT.shape).masked_scatter(answered_BT, values_N)
-
-            return spread(found.log_probs), spread(found.entropy), None
+    configuration: Any = _without_max_length
 
     trainer, _ = new_trainer(
-        Losses, trl.GRPOConfig, policy, recipe, place.job.directory, arguments={"reward_funcs": _no_reward},
+        Losses, configuration, policy, recipe, place.job.directory, disable_dropout=not recipe.adapter.lora_dropout,
         gradient_accumulation_steps=recipe.batch.gradient_accumulation_steps, num_generations=recipe.num_generations,
         epsilon=recipe.epsilon, temperature=recipe.generation.temperature,
         max_completion_length=recipe.generation.max_completion_length,
@@ -107,7 +108,15 @@ def new_losses(policy: Policy, recipe: GrpoRecipe, place: Workplace, scorer: Lan
     return trainer
 
 
-def _no_reward(**_: Any) -> list[float]:
+def _without_max_length(max_length: None, **settings: Any) -> Any:
+    """TRL's configuration, which lacks what those of its other trainers have."""
+    import trl
+
+    del max_length
+    return trl.GRPOConfig(**settings)
+
+
+def _no_reward(**_: Any) -> list[float | None]:
     raise AssertionError("rewards come from `rewards`, not through the trainer")
 
 
@@ -175,14 +184,13 @@ class GrpoMethod(GradientMethod):
             inputs, sums = self._inputs(part, gains[chosen])
             micro.append(inputs)
             scored += sums
-        figures = self._answer_figures(rewards, written, scored)
+        more = {"reward_spread": float(spread.sum()) * count}
+        if len(rewards_S) > 1:
+            more |= {f"{name}_mean": float(values.sum()) for name, values in rewards_S.items()}
+        figures = self._figures_of(written, rewards, scored, more)
         tokens = round(figures["response_length"] * self.batch_size)
         for inputs in micro:
             inputs["num_items_in_batch"] = torch.tensor(tokens, device=self.policy.device)
-        more = [*rewards_S.values(), spread] if len(rewards_S) > 1 else [spread]
-        means = self.processes.total(torch.tensor([[values.sum(), len(values)] for values in more]).double()).tolist()
-        names = [*(f"{name}_mean" for name in rewards_S), "reward_spread"] if len(rewards_S) > 1 else ["reward_spread"]
-        figures |= {name: total / number for name, (total, number) in zip(names, means, strict=True)}
         return _Answered(
             step=step,
             micro=micro,
@@ -206,49 +214,37 @@ class GrpoMethod(GradientMethod):
             log_probs_N, entropy_N, _ = self._scorer(rows)
             with self.policy.without_adapter():
                 reference_N = self._reference(rows).log_probs
-        prompts_P, answers_T = max(len(item.prompt) for item in written), max(len(item.answer) for item in written)
-        before_BP, after_BT = (np.full((len(written), width), pad, np.int64) for width in (prompts_P, answers_T))
-        before_mask_BP, after_mask_BT = (np.zeros(array.shape, np.int64) for array in (before_BP, after_BT))
-        for row, item in enumerate(written):
-            before_BP[row, prompts_P - len(item.prompt) :], before_mask_BP[row, prompts_P - len(item.prompt) :] = (
-                item.prompt,
-                1,
-            )
-            after_BT[row, : len(item.answer)], after_mask_BT[row, : len(item.answer)] = item.answer, 1
-        answered_BT = torch.from_numpy(after_mask_BT).bool().to(device)
-
-        def spread(values_N: torch.Tensor) -> torch.Tensor:
-            return values_N.new_zeros(answered_BT.shape).masked_scatter(answered_BT, values_N)
-
+        prompt_BP, prompt_mask_BP = _padded([item.prompt for item in written], pad, device, left=True)
+        answer_BT, answer_mask_BT = _padded([item.answer for item in written], pad, device, left=False)
         inputs = {
-            "prompt_ids": torch.from_numpy(before_BP).to(device),
-            "prompt_mask": torch.from_numpy(before_mask_BP).to(device),
-            "completion_ids": torch.from_numpy(after_BT).to(device),
-            "completion_mask": torch.from_numpy(after_mask_BT).to(device),
+            "prompt_ids": prompt_BP,
+            "prompt_mask": prompt_mask_BP,
+            "completion_ids": answer_BT,
+            "completion_mask": answer_mask_BT,
             "advantages": torch.from_numpy(gains_B).float().to(device),
-            "ref_per_token_logps": spread(reference_N),
+            "ref_per_token_logps": _spread(reference_N, answer_mask_BT),
         }
         if self._recipe.num_iterations > 1:
-            inputs["old_per_token_logps"] = spread(log_probs_N)
+            inputs["old_per_token_logps"] = _spread(log_probs_N, answer_mask_BT)
         sums = torch.stack(((log_probs_N - reference_N).double().sum(), entropy_N.double().sum()))
         return inputs, sums.cpu().numpy()
 
-    def _answer_figures(self, rewards: np.ndarray, written: Sequence[Written], scored: np.ndarray) -> dict[str, float]:
-        """Means over the answers of all processes."""
-        sums = torch.zeros(6, dtype=torch.float64)
-        sums[REWARDS], sums[ANSWER_COUNT] = float(rewards.sum()), len(written)
-        sums[KL], sums[ENTROPY] = scored.tolist()
-        sums[LENGTH] = sum(len(item.answer) for item in written)
-        sums[ENDED] = sum(item.ended for item in written)
-        sums = self.processes.total(sums)
-        means = (sums / sums[ANSWER_COUNT]).tolist()
-        return {
-            "reward_mean": means[REWARDS],
-            "kl": means[KL],
-            "entropy": means[ENTROPY] / max(1e-9, means[LENGTH]),
-            "response_length": means[LENGTH],
-            "eos_rate": means[ENDED],
+    def _figures_of(
+        self,
+        written: Sequence[Written],
+        rewards: np.ndarray,
+        scored: np.ndarray,
+        more: Mapping[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Means over the answers of all processes; `scored` and `more` are sums over this one's."""
+        sums = {
+            "reward_mean": float(rewards.sum()),
+            "kl": float(scored[0]),
+            "entropy": float(scored[1]),
+            "response_length": sum(len(item.answer) for item in written),
+            "eos_rate": sum(item.ended for item in written),
         }
+        return answer_means(sums | dict(more or {}), len(written), self.processes)
 
     # ------------------------------------------------------------------ learning
 
@@ -320,18 +316,18 @@ class GrpoMethod(GradientMethod):
         for start in range(0, len(written), size):
             part = written[start : start + size]
             scored += self._inputs(part, np.zeros(len(part)))[1]
-        found = self._answer_figures(np.sum(list(rewards.values()), axis=0), written, scored)
+        found = self._figures_of(written, np.sum(list(rewards.values()), axis=0), scored)
         loss = self._recipe.beta * found["kl"] - found["reward_mean"]
         return {f"eval_{name}": value for name, value in found.items()} | {"eval_loss": loss}
 
-    def restore(self, folder: Any) -> None:
+    def restore(self, folder: Path) -> None:
         super().restore(folder)
         self._ready = None  # written by other weights
 
     def state(self) -> dict[str, Any]:
         return {"figures": self._figures}
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         self._figures = dict(state["figures"])
 
     def report(self) -> dict[str, Any]:
@@ -352,3 +348,20 @@ def group_advantages(rewards_R: np.ndarray, count: int) -> tuple[np.ndarray, np.
     deviations_G = groups_GC.std(axis=1, ddof=1)
     gains_GC = (groups_GC - groups_GC.mean(axis=1, keepdims=True)) / (deviations_G[:, None] + SMALLEST_DEVIATION)
     return gains_GC.reshape(-1), deviations_G
+
+
+def _padded(
+    rows: Sequence[np.ndarray], pad_id: int, device: torch.device, *, left: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask) of rows filled up on the left or on the right, int64 [rows, longest]."""
+    width = max(len(row) for row in rows)
+    ids, mask = np.full((len(rows), width), pad_id, np.int64), np.zeros((len(rows), width), np.int64)
+    for place, row in enumerate(rows):
+        kept = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[place, kept], mask[place, kept] = row, 1
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def _spread(values_N: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
+    """The values at the places of the mask, row after row; 0 elsewhere."""
+    return values_N.new_zeros(mask_BT.shape).masked_scatter(mask_BT.bool(), values_N)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import torch
 
 from engines.pytorch.distributed import Processes
 from engines.pytorch.policy import Policy, pad_id
@@ -42,3 +44,13 @@ def write_share(
         Written(prompt=prompt, answer=answer, ended=int(answer[-1]) in drawing.end_ids)
         for prompt, answer in zip(own, answers, strict=True)
     ]
+
+
+def answer_means(sums: Mapping[str, float], written: int, processes: Processes) -> dict[str, float]:
+    """Sums over this process's `written` answers as means over the answers of all processes, by the same names.
+
+    "entropy" is the mean over their tokens, of which "response_length" counts those of an answer.
+    """
+    totals = processes.total(torch.tensor([*sums.values(), written], dtype=torch.float64)).tolist()
+    means = {name: total / totals[-1] for name, total in zip(sums, totals, strict=False)}
+    return means | {"entropy": means["entropy"] / means["response_length"]}

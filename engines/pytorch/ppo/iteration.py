@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from engines.pytorch.distributed import Processes
-from engines.pytorch.ppo.answers import drawing_of, write_share
+from engines.pytorch.ppo.answers import answer_means, drawing_of, write_share
 from engines.pytorch.ppo.mathematics import advantages, policy_loss, token_rewards, value_loss, whitened
 from engines.pytorch.ppo.models import Models
 from engines.pytorch.ppo.prompts import Prompt
@@ -192,21 +192,14 @@ class Learner:
     def answer_figures(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
         """Means over the answers of all processes: the reward model's own score, nats from the reference, length."""
         lengths = [length for micro in micro_batches for length in micro.lengths]
-        log_ratio = sum(float((micro.log_probs_N - micro.reference_N).double().sum()) for micro in micro_batches)
-        entropy = sum(float(micro.entropy_N.double().sum()) for micro in micro_batches)
-        scores = sum(float(micro.scores_B.double().sum()) for micro in micro_batches)
-        ended = sum(int(micro.ended_B.sum()) for micro in micro_batches)
-        own = [len(lengths), sum(lengths), scores, log_ratio, entropy, ended]
-        answers, tokens, scores, log_ratio, entropy, ended = self.processes.total(
-            torch.tensor(own, dtype=torch.float64)
-        ).tolist()
-        return {
-            "reward_mean": scores / answers,
-            "kl": log_ratio / answers,
-            "entropy": entropy / tokens,
-            "response_length": tokens / answers,
-            "eos_rate": ended / answers,
+        sums = {
+            "reward_mean": sum(float(micro.scores_B.double().sum()) for micro in micro_batches),
+            "kl": sum(float((micro.log_probs_N - micro.reference_N).double().sum()) for micro in micro_batches),
+            "entropy": sum(float(micro.entropy_N.double().sum()) for micro in micro_batches),
+            "response_length": sum(lengths),
+            "eos_rate": sum(int(micro.ended_B.sum()) for micro in micro_batches),
         }
+        return answer_means(sums, len(lengths), self.processes)
 
 
 def add_gradients(parameters: Sequence[torch.Tensor], processes: Processes) -> None:
