@@ -109,11 +109,11 @@ async def test_every_field_of_a_recipe_can_be_set(stage: str, example: Project, 
         screen.do_fold()
         wanted = {field.path for field in recipe_fields(STAGES[stage])}
         await until(pilot, lambda: {item.field.path for item in screen.rows()} == wanted)
-        for item in screen.rows():
-            if isinstance(item.control, LineField) and item.field.type is int:
-                item.control.value = "999999999999"
-                await until(pilot, lambda path=item.field.path: screen.draft.texts.get(path) == "999999999999")  # type: ignore[misc]
-                item.control.value = ""
+        numbers = [item for item in screen.rows() if isinstance(item.control, LineField) and item.field.type is int]
+        for item in numbers:
+            assert isinstance(item.control, LineField)
+            item.control.value = "999999999999"
+        await until(pilot, lambda: all(screen.draft.texts.get(item.field.path) == "999999999999" for item in numbers))
 
 
 async def test_the_outlook_has_the_estimates_figures(example: Project, app_on: AppOn) -> None:
