@@ -89,6 +89,7 @@ async def test_both_are_asked_alike_and_what_is_good_is_kept(project: Project, a
         await ask(pilot, screen, "What is the capital of France?")
         one, two = (side.conversation.turns for side in screen.sides)
         assert one == two  # the same model, settings and seed
+        said = one[1]["content"]
         first_seed = screen.seed
         shown = text_of(pilot)
         assert shown.count("What is the capital of France?") == 2
@@ -114,7 +115,7 @@ async def test_both_are_asked_alike_and_what_is_good_is_kept(project: Project, a
     assert [turn["role"] for turn in row.messages] == ["user", "assistant"]
     [prompt] = Candidates(project.folder("candidates") / "chat" / "candidates.jsonl").prompts.values()
     assert prompt.messages == [{"role": "user", "content": "What is the capital of France?"}]
-    assert [answer.text for answer in prompt.answers] == [one[1]["content"]] * 2
+    assert [answer.text for answer in prompt.answers] == [said] * 2
     assert {answer.seed for answer in prompt.answers} == {first_seed}
 
 

@@ -12,26 +12,19 @@ from workbench import figures
 from workbench.store import events
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
-from workbench.tui import safe
+from workbench.tui import run_metrics, safe
 from workbench.tui.live import RunRow
 
-FIRST_METRICS = ("loss", "tokens_per_second", "learning_rate", "grad_norm", "peak_memory_bytes")
-VALIDATION = {"loss": "eval_loss"}
-UNITS = {
-    "loss": "nats per token",
-    "eval_loss": "nats per token",
-    "eval_bits_per_byte": "bits per byte",
-    "tokens_per_second": "tokens per second",
-    "peak_memory_bytes": "bytes",
-}
+CONTINUES = ("pretrain", "continue")  # stages whose samples go on from their prompt, instead of answering it
 EVENTS_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
-    """`curve` and `validation` are (step, value) pairs of the chosen metric."""
+    """`curve` and `validation` are (step, value) pairs of the chosen metric, the latter on held-out data."""
 
     run: str
+    stage: str
     metric: str
     metrics: tuple[str, ...] = ()  # that can be chosen
     curve: Sequence[tuple[float, float]] = ()
@@ -48,9 +41,12 @@ class Detail:
 
 def read_detail(project: Project, run: str, metric: str, buckets: int, catalog: Catalog) -> Detail:
     """Everything for the run's panes; a curve has at most `buckets` points."""
-    names = [name for name in events.metric_names(catalog, run) if not name.startswith("eval_")]
-    names = [name for name in FIRST_METRICS if name in names] + [name for name in names if name not in FIRST_METRICS]
+    stages = catalog.rows("SELECT stage FROM runs WHERE id = ?", (run,))
+    stage = stages[0]["stage"] if stages else ""
+    measured = events.metric_names(catalog, run)
+    names = run_metrics.choices(stage, measured)
     chosen = metric if metric in names or not names else names[0]
+    held_out = f"{run_metrics.EVAL}{chosen}"
     said = events.logged(catalog, run, newest=EVENTS_SHOWN)
     estimates = [event["data"] for event in said if event["kind"] == "Estimated"]
     if not estimates:  # early in a long run's events
@@ -62,10 +58,11 @@ def read_detail(project: Project, run: str, metric: str, buckets: int, catalog: 
         recipe = ""
     return Detail(
         run=run,
+        stage=stage,
         metric=chosen,
         metrics=tuple(names),
-        curve=events.series(catalog, run, chosen, buckets=buckets) if names else (),
-        validation=events.series(catalog, run, VALIDATION[chosen], buckets=buckets) if chosen in VALIDATION else (),
+        curve=events.series(catalog, run, chosen, buckets=buckets) if chosen in measured else (),
+        validation=events.series(catalog, run, held_out, buckets=buckets) if held_out in measured else (),
         newest=_newest(catalog, run),
         estimate=estimates[-1] if estimates else {},
         device=str(started[-1].get("device", "")) if started else "",
@@ -104,6 +101,7 @@ def facts(run: RunRow, detail: Detail | None, now: float) -> list[tuple[str, str
         ("time left", figures.duration(left) if left is not None else None),
         ("loss", figures.loss(run.loss) if run.loss is not None else None),
         ("validation", figures.loss(run.eval_loss) if run.eval_loss is not None else None),
+        *run_metrics.header(run.stage, newest),
         ("bits/byte", figures.loss(newest["eval_bits_per_byte"]) if "eval_bits_per_byte" in newest else None),
         ("tokens/s", figures.count(run.tokens_per_second) if run.tokens_per_second else None),
         ("tokens", figures.count(run.tokens) if run.tokens else None),
@@ -136,7 +134,12 @@ def sample_lines(detail: Detail) -> list[str]:
     for event in reversed(detail.of_kind("Sample")):
         data = event["data"]
         lines += [f"step {data.get('step', 0):,}"]
-        lines += [f"  {line}" for line in safe.safe(f"{data.get('prompt', '')}{data.get('text', '')}").splitlines()]
+        prompt, text = safe.safe(data.get("prompt", "")), safe.safe(data.get("text", ""))
+        if detail.stage in CONTINUES:
+            lines += [f"  {line}" for line in f"{prompt}{text}".splitlines()]
+        else:
+            lines += [f"  > {line}" for line in prompt.splitlines()]
+            lines += [f"    {line}" for line in text.splitlines() or ["(it said nothing)"]]
         lines.append("")
     return lines
 

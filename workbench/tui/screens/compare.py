@@ -15,7 +15,7 @@ from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
-from workbench.tui import actions, run_detail, safe
+from workbench.tui import actions, run_detail, run_metrics, safe
 from workbench.tui.live import Changes, RunRow
 from workbench.tui.run_detail import Detail
 from workbench.tui.screens.base import WorkbenchScreen, entitle
@@ -79,8 +79,9 @@ class CompareScreen(WorkbenchScreen):
             [Series(safe.line(item.name), item.points, item.style) for item in series],
             x_end=max((row.total_steps or 0 for row in rows), default=0),
         )
-        title = self.metric.replace("_", " ").capitalize()
-        entitle(self.query_one("#curves"), title, run_detail.UNITS.get(self.metric, ""))
+        name = run_metrics.of(self.metric).label
+        stage = rows[0].stage if rows else ""
+        entitle(self.query_one("#curves"), f"{name[0].upper()}{name[1:]}", run_metrics.unit(stage, self.metric))
         table = self.query_one(Table)
         found = differences(self.details, rows)
         table.set_rows(found)

@@ -12,7 +12,7 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from workbench.errors import WorkbenchError
-from workbench.tui import actions, run_detail, safe
+from workbench.tui import actions, run_detail, run_metrics, safe
 from workbench.tui.live import Changes, RunRow
 from workbench.tui.run_detail import Detail
 from workbench.tui.screens.base import WorkbenchScreen, entitle
@@ -72,7 +72,7 @@ class RunsScreen(RunActions, WorkbenchScreen):
     def __init__(self) -> None:
         super().__init__()
         self.marked: list[str] = []
-        self.metric = "loss"
+        self.metric = ""  # that was chosen; a run without it shows the one that says most of its method
         self.detail: Detail | None = None
         self._asking = False
         self._wanted = False
@@ -193,15 +193,16 @@ class RunsScreen(RunActions, WorkbenchScreen):
     def _show_detail(self, run: RunRow, detail: Detail) -> None:
         self._show_facts()
         chart = self.query_one(Chart)
-        names = {"loss": "training"}
-        series = [Series(names.get(detail.metric, detail.metric.replace("_", " ")), detail.curve, "busy")]
+        name = run_metrics.of(detail.metric).label
+        series = [Series("training" if detail.validation else name, detail.curve, "busy")] if detail.curve else []
         if detail.validation:
-            series.append(Series("validation", detail.validation, "accent", marks=True))
-        chart.empty = "This stage has no curve." if run.stage != "pretrain" else "No step was made yet."
+            held_out = "validation" if detail.metric == "loss" else "held out"
+            series.append(Series(held_out, detail.validation, "accent", marks=True))
+        chart.empty = "No step was made yet." if run.stage in run_metrics.TRAININGS else "This stage has no curve."
         chart.plot(series, x_end=run.total_steps if run.unit == "steps" else None)
         pane = self.query_one("#chart-pane")
-        title = detail.metric.replace("_", " ").capitalize() if detail.curve else "Curve"
-        entitle(pane, title, run_detail.UNITS.get(detail.metric, "") if detail.curve else "")
+        title = f"{name[0].upper()}{name[1:]}" if series else "Curve"
+        entitle(pane, title, run_metrics.unit(run.stage, detail.metric) if series else "")
         self.query_one(RunTexts).follow(self.app.project, self.run, self.detail)
         self.refresh_keys()
 
