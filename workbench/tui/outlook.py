@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from workbench import figures
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import Recipe, validate
+from workbench.recipes.base import Recipe, validate, weighted
 from workbench.recipes.corpus import TokenizerRecipe
 from workbench.recipes.estimate import Estimate, estimate
 from workbench.recipes.export import ExportRecipe
+from workbench.recipes.preference import KtoRecipe, PreferenceRecipe
 from workbench.recipes.pretrain import PretrainRecipe
+from workbench.recipes.reinforcement import ReinforcementRecipe
+from workbench.recipes.sft import ContinueRecipe, SftRecipe
+from workbench.recipes.tuning import TuningRecipe
+from workbench.recipes.tuning_estimate import Shape, TuningEstimate, shape_of, tuning_estimate
 from workbench.runs.plan import Step
+from workbench.store.project import Project
 from workbench.tui import safe
 from workbench.tui.live import ArtifactRow
 from workbench.tui.model_tree import BITS_A_WEIGHT
@@ -60,8 +68,12 @@ def named(artifacts: Iterable[ArtifactRow], kind: str, reference: str) -> Artifa
     )  # fmt: skip
 
 
-def expect(recipe: Recipe, artifacts: Sequence[ArtifactRow], free_bytes: int | None) -> list[Fact]:
-    """What is known of the resolved recipe's run beforehand."""
+def expect(
+    recipe: Recipe, artifacts: Sequence[ArtifactRow], free_bytes: int | None, project: Project | None = None
+) -> list[Fact]:
+    """What is known of the resolved recipe's run beforehand; of tuning a model only with its `project`."""
+    if isinstance(recipe, TuningRecipe) and project is not None:
+        return _tuning(recipe, artifacts, free_bytes, project)
     if isinstance(recipe, PretrainRecipe):
         return _training(recipe, artifacts, free_bytes)
     if isinstance(recipe, ExportRecipe):
@@ -106,6 +118,94 @@ def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_byt
         _memory(found.memory_bytes, free_bytes),
         _time(found, measured_speed(artifacts)),
     ]
+
+
+def _tuning(
+    recipe: TuningRecipe, artifacts: Sequence[ArtifactRow], free_bytes: int | None, project: Project
+) -> list[Fact]:
+    base = named(artifacts, "model", recipe.base)
+    if base is None:
+        return [Fact("parameters", "known once the base model is made", style="muted")]
+    whole = _without_adapters(base, artifacts)
+    shape = _shape(str(project.folder(whole.kind) / whole.id / "config.json"))
+    parameters = whole.report.get("parameters")
+    if shape is None:
+        known = figures.count(parameters) if isinstance(parameters, int) else "not known"
+        return [Fact("parameters", known), Fact("memory", "not known for this architecture", style="muted")]
+    given = _rows(recipe, artifacts)
+    found = tuning_estimate(
+        recipe, shape, rows=given[0], parameters=parameters if isinstance(parameters, int) else None
+    )
+    share = found.trained / found.parameters
+    adapted = recipe.adapter.lora_rank is not None
+    facts = [
+        Fact("parameters", figures.count(found.parameters)),
+        Fact("trained", f"{figures.count(found.trained)} ({share:.2%})" if adapted else "all of them"),
+    ]
+    if given[0] is not None:
+        facts.append(Fact("data", f"{figures.count(given[0])} {given[1]}"))
+    if found.steps is not None:
+        most = "" if recipe.schedule.max_steps else "at most "
+        what = "answers" if isinstance(recipe, ReinforcementRecipe) else "sequences"
+        facts.append(Fact("steps", f"{most}{figures.count(found.steps)}", f"(of {found.sequences} {what})"))
+    facts.append(Fact("length", f"{found.length:,} tokens", "(longer ones are cut)"))
+    return [*facts, _memory(found.memory_bytes, free_bytes), _tuning_time(recipe, found, artifacts)]
+
+
+def _without_adapters(model: ArtifactRow, artifacts: Sequence[ArtifactRow]) -> ArtifactRow:
+    """The whole model below it: an adapter's folder holds no config."""
+    there = {(item.kind, item.id): item for item in artifacts}
+    while dict(model.recipe.get("adapter") or {}).get("lora_rank") and model.inputs.get("base") in there:
+        model = there[model.inputs["base"]]
+    return model
+
+
+@cache
+def _shape(path: str) -> Shape | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return shape_of(config) if isinstance(config, dict) else None
+
+
+def _rows(recipe: TuningRecipe, artifacts: Sequence[ArtifactRow]) -> tuple[int | None, str]:
+    """(how many rows there are to learn from, what they are); None where one of the sets is not made yet."""
+    names = {"conversations": "rows", "pairs": "pairs", "marks": "marks", "documents": "documents"}
+    if isinstance(recipe, SftRecipe):
+        what, kind, sets = "conversations", "chats", [weighted(text)[0] for text in recipe.data]
+    elif isinstance(recipe, ContinueRecipe):
+        what, kind, sets = "documents", "corpus", [recipe.corpus]
+    elif isinstance(recipe, PreferenceRecipe):
+        what = "marks" if isinstance(recipe, KtoRecipe) else "pairs"
+        kind, sets = "preferences", [recipe.preferences]
+    else:
+        return None, ""
+    total = 0
+    for name in sets:
+        made = named(artifacts, kind, name)
+        count = made.report.get(names[what]) if made is not None else None
+        if not isinstance(count, int):
+            return None, what
+        total += count
+    return total, what
+
+
+def _tuning_time(recipe: TuningRecipe, found: TuningEstimate, artifacts: Sequence[ArtifactRow]) -> Fact:
+    """By the newest training of the same stage on a model of this size, with or without an adapter alike."""
+    adapted = recipe.adapter.lora_rank is not None
+    for item in reversed(artifacts):
+        report = item.report
+        alike = item.stage == recipe.stage and bool(report.get("adapter")) == adapted
+        known = report.get("seconds"), report.get("steps"), report.get("parameters")
+        if not alike or not all(known) or not 0.5 < report["parameters"] / found.parameters < 2:
+            continue
+        before = dict(item.recipe.get("batch") or {}).get("batch_size")
+        if found.steps is not None and before:
+            seconds = report["seconds"] / report["steps"] * found.steps * found.sequences / before
+            return Fact("time", f"about {figures.duration(seconds)}", f"(at the speed of {safe.line(item.id)})")
+    return Fact("time", "measured at its start")
 
 
 def _vocabulary(artifacts: Sequence[ArtifactRow], tokenizer: str) -> int | None:

@@ -171,7 +171,7 @@ class FormScreen(WorkbenchScreen):
         live, recipe = self.app.live, self.checked.recipe
         facts = list(self.source_facts) if isinstance(recipe, ImportRecipe) else []
         if recipe is not None and live is not None:
-            facts += outlook.expect(recipe, live.artifacts, outlook.free_memory_bytes())
+            facts += outlook.expect(recipe, live.artifacts, outlook.free_memory_bytes(), live.project)
         narrow, wide = self.query_one(Facts), self.query_one(Sections)
         summary = "; ".join(f"{what} {happens}" for what, happens, _ in self.steps)
         heading = narrow.assemble((summary or "What it will take is shown once the recipe is whole.", "muted"))
@@ -265,7 +265,9 @@ class FormScreen(WorkbenchScreen):
             self.app.tell(str(wrong) if wrong else "The recipe is not whole yet.", severity="warning")
             return
         recipe, live = self.checked.recipe, self.app.live
-        facts = outlook.expect(recipe, live.artifacts, outlook.free_memory_bytes()) if live is not None else []
+        facts: list[Fact] = []
+        if live is not None:
+            facts = outlook.expect(recipe, live.artifacts, outlook.free_memory_bytes(), live.project)
         if (outsized := next((fact for fact in facts if fact.style == "bad"), None)) is not None:
             needs, _, _ = outsized.value.partition(":")
             self.app.confirm(
