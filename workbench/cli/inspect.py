@@ -48,7 +48,10 @@ def inspect(as_json: bool, recipe: Path, batch: int, row: int, ids: bool, stage:
 
     project, catalog = open_current()
     chosen = _chosen(read_recipes(recipe), stage).absolute(recipe.resolve().parent)
-    looked_at = inspector(*planned(project, catalog, chosen))
+    ready = planned(project, catalog, chosen)
+    if sys.stderr.isatty():
+        note("Encoding all rows, as the training does.")  # 100,000 conversations take about a minute
+    looked_at = inspector(*ready)
     view = looked_at.batch(batch)
     if row >= len(view.sequences):
         raise WorkbenchError(
@@ -99,7 +102,8 @@ def _show(facts: Facts, view: BatchView, row: int, *, ids: bool) -> None:
     if facts.template:
         click.echo(f"chat template: {facts.template}")
     for finding in facts.findings:
-        note(f"{finding.severity}: {finding.error()}")
+        if finding.severity == "warning":
+            note(f"warning: {finding.error()}")
     click.echo()
     rows = [
         [
