@@ -136,7 +136,7 @@ class PpoRecipe(ReinforcementRecipe):
             each = " of each process" if self.launch.processes > 1 else ""
             raise WorkbenchError(
                 f"The {size} answers{each} cannot be parted into {self.ppo.num_mini_batches} mini-batches.",
-                f"Set num_mini_batches to {max(n for n in range(1, self.ppo.num_mini_batches) if size % n == 0)}, or "
+                f"Set num_mini_batches to {max(n for n in range(1, min(self.ppo.num_mini_batches, size + 1)) if size % n == 0)}, or "
                 "raise batch_size.",
             )
         if self.adapter.lora_dropout:
