@@ -133,11 +133,12 @@ class PpoRecipe(ReinforcementRecipe):
         size = (result.batch.batch_size or 1) // self.launch.processes
         update: dict[str, Any] = {}
         if size % self.ppo.num_mini_batches:
+            fewer = range(1, min(self.ppo.num_mini_batches, size + 1))
+            fitting = max(number for number in fewer if size % number == 0)
             each = " of each process" if self.launch.processes > 1 else ""
             raise WorkbenchError(
                 f"The {size} answers{each} cannot be parted into {self.ppo.num_mini_batches} mini-batches.",
-                f"Set num_mini_batches to {max(n for n in range(1, min(self.ppo.num_mini_batches, size + 1)) if size % n == 0)}, or "
-                "raise batch_size.",
+                f"Set num_mini_batches to {fitting}, or raise batch_size.",
             )
         if self.adapter.lora_dropout:
             raise WorkbenchError(
