@@ -29,7 +29,6 @@ from transformers import (
     PreTrainedModel,
 )
 
-from engines.pytorch.model import save_model
 from workbench import durable
 from workbench.errors import WorkbenchError
 
@@ -142,11 +141,6 @@ def save_adapter(model: Any, folder: Path, base: Path) -> None:
     generation = getattr(model.get_base_model(), "generation_config", None)
     if generation is not None:
         generation.save_pretrained(str(folder))
-
-
-def save_whole(model: PreTrainedModel, folder: Path) -> None:
-    """Write `model` into `folder` in float32 or the number format it has."""
-    save_model(model, folder)
 
 
 def generation_config(folder: Path) -> GenerationConfig:

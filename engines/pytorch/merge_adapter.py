@@ -6,6 +6,7 @@ import torch
 
 from engines.pytorch import folders
 from engines.pytorch.engine import library_versions
+from engines.pytorch.model import save_model
 from engines.pytorch.policy import copy_companions
 from engines.pytorch.tokenizer import TEMPLATE_FILE
 from workbench.contract import Finished, Job, Reporter, Started
@@ -23,7 +24,7 @@ def merge_adapter(job: Job, reporter: Reporter) -> None:
     reporter.emit(Started(versions=library_versions() | folders.versions("peft")))
     model = folders.open_causal_lm(folder, torch.float32)
     model.generation_config = folders.generation_config(folder)
-    folders.save_whole(model, job.output)
+    save_model(model, job.output)
     template = folder / TEMPLATE_FILE
     copy_companions(folder, job.output, template=template.read_text("utf-8") if template.is_file() else None)
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from engines.pytorch import folders
+from engines.pytorch.model import save_model
 from engines.pytorch.tokenizer import FILES, TEMPLATE_FILE
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError
@@ -71,7 +72,7 @@ class Policy:
         if self.adapted:
             folders.save_adapter(self.model, folder, self.base)
         else:
-            folders.save_whole(self.model, folder)
+            save_model(self.model, folder)
         copy_companions(self.base, folder, template=self.tokenizer.template)
 
     def restore(self, folder: Path) -> None:

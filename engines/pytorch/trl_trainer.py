@@ -74,6 +74,8 @@ def new_trainer(
         logging_strategy="no",
         **settings,
     )
+    assert arguments.device.type == policy.device.type
+    arguments._n_gpu = 1  # a process works on one GPU, however many it sees; TRL refuses to spread over several
     trainer = Losses(
         model=policy.model,
         args=arguments,
