@@ -131,14 +131,17 @@ async def test_a_verdict_is_kept_and_the_next_pair_shows(project: Project, rain:
             shown = [answer.id for answer in screen.answers]
             await until(pilot, lambda: not screen.unread)
             await pilot.press(key)
+            await until(pilot, lambda: [answer.id for answer in screen.answers] != shown)
             made = said(rain)
-            assert len(made) == count  # on disk before anything else happens
+            assert len(made) == count  # on disk before the next one shows
             last = made[-1]
             assert (last.verdict, last.strength, [last.left, last.right]) == (verdict, strength, shown)
             assert last.rater == "ada"
             assert last.seconds is not None
         await until(pilot, lambda: "All pairs are judged." in text_of(pilot))
-        assert "workbench reward --base MODEL --preferences rain --name NAME" in text_of(pilot)
+        assert "workbench reward --base MODEL --preferences rain" in words_of(pilot)
+        assert "It was A" in status(pilot)  # of the last pair, too
+        assert "3 of 3 pairs judged" in status(pilot)
 
 
 async def test_names_are_hidden_until_the_verdict(project: Project, rain: Path, app_on: AppOn) -> None:
@@ -168,8 +171,9 @@ async def test_an_answer_must_have_been_shown_to_its_end(project: Project, app_o
         for _ in range(20):
             await pilot.press("space")
             await pilot.pause()
-        assert not screen.unread
+        await until(pilot, lambda: not screen.unread)
         await pilot.press("5")
+        await until(pilot, lambda: not screen.answers)
         assert [item.verdict for item in said(file)] == ["right"]
         await pilot.press("z")  # read once is read
         await until(pilot, lambda: screen.answers)
@@ -209,10 +213,11 @@ async def test_undo_goes_back_without_limit_and_shows_the_pair_again(
             await until(pilot, lambda: not screen.unread)
             shown.append([answer.id for answer in screen.answers])
             await pilot.press(key)
+            await until(pilot, lambda: len(said(rain)) == len(shown))
         await until(pilot, lambda: not screen.answers)
-        for before in reversed(shown):
+        for left, before in reversed(list(enumerate(shown))):
             await pilot.press("z")
-            await until(pilot, lambda: screen.answers)
+            await until(pilot, lambda: len(said(rain)) == left and screen.answers)
             assert [answer.id for answer in screen.answers] == before
         assert not said(rain)
         await pilot.press("z")
@@ -234,6 +239,7 @@ async def test_tags_notes_flags_and_skips(project: Project, rain: Path, app_on: 
         await typed(pilot, "made up")
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is screen)
+        await until(pilot, lambda: not screen.unread)
         await pilot.press("2")
         await until(pilot, lambda: len(said(rain)) == 1)
         assert (said(rain)[0].tags, said(rain)[0].note) == (("wrong", "verbose"), "made up")
@@ -244,11 +250,13 @@ async def test_tags_notes_flags_and_skips(project: Project, rain: Path, app_on: 
         await pilot.press("enter")
         await until(pilot, lambda: len(said(rain)) == 2)
         assert (said(rain)[1].kind, said(rain)[1].note, said(rain)[1].prompt) == ("flag", "nonsense", flagged)
+        await until(pilot, lambda: pilot.app.screen is screen)
         await pilot.press("s")
         await until(pilot, lambda: not screen.answers)
         assert said(rain)[2].kind == "skip"
         await pilot.press("z", "z")  # the skip and the flag
-        await until(pilot, lambda: screen.arena.pair.prompt.id == flagged)  # type: ignore[union-attr]
+        await until(pilot, lambda: len(said(rain)) == 1)
+        assert screen.arena.pair.prompt.id == flagged  # type: ignore[union-attr]
         assert [item.kind for item in said(rain)] == ["pair"]
 
 
@@ -257,6 +265,7 @@ async def test_an_edited_answer_is_kept_without_control_sequences(project: Proje
         screen = await ranking(pilot)
         await pilot.press("tab")
         edited = screen.answers[1]
+        await until(pilot, lambda: screen.active == 1)
         await pilot.press("e")
         await until(pilot, lambda: pilot.app.screen is not screen and pilot.app.screen.query(TextArea))
         area = pilot.app.screen.query_one(TextArea)
@@ -270,7 +279,7 @@ async def test_an_edited_answer_is_kept_without_control_sequences(project: Proje
         assert (kept.kind, kept.left, kept.text) == ("edit", edited.id, "Drops on the window [/INST]")
         assert [answer.id for answer in screen.answers][1] == edited.id  # it is still to be judged
         await pilot.press("z")
-        assert not said(rain)
+        await until(pilot, lambda: not said(rain))
 
 
 async def test_an_edit_that_is_left_is_not_kept(project: Project, rain: Path, app_on: AppOn) -> None:
@@ -314,12 +323,13 @@ async def test_a_set_is_ordered_by_its_digits(project: Project, app_on: AppOn) -
         await pilot.press("enter")
         assert not said(file)
         await pilot.press("3", "1", "equals_sign", "4", "2", "backspace", "space", "2")
-        assert screen.order.text() == "3 > 1 = 4 = 2"
+        await until(pilot, lambda: screen.order.text() == "3 > 1 = 4 = 2")
         await pilot.press("z", "z")
-        assert screen.order.text() == "3 > 1 = 4"
+        await until(pilot, lambda: screen.order.text() == "3 > 1 = 4")
         await pilot.press("2")
-        assert "Best first: 3 > 1 = 4 > 2" in text_of(pilot)
+        await until(pilot, lambda: "Best first: 3 > 1 = 4 > 2" in text_of(pilot))
         await pilot.press("enter")
+        await until(pilot, lambda: said(file))
         (made,) = said(file)
         assert made.order == ((ids[2],), (ids[0], ids[3]), (ids[1],))
         await until(pilot, lambda: len(screen.answers) == 2)
@@ -375,7 +385,7 @@ async def test_two_sessions_never_show_the_same_pair(project: Project, rain: Pat
             assert mine.answers != others.answers
             await until(second, lambda: not there.unread)
             await second.press("1")
-            await until(second, lambda: not there.unread)
+            await until(second, lambda: len(said(rain)) == 1 and not there.unread)
             await second.press("1")
             await until(second, lambda: not there.answers)
             assert "The last 1 pairs are before others" in words_of(second)
@@ -460,7 +470,7 @@ async def test_pairs_come_by_the_scores_that_are_kept_and_a_reward_model_that_fa
             first, second = (kept[answer.id] for answer in screen.answers)
             gaps.append(abs(first - second))
             await pilot.press("3")
-            await pilot.pause()
+            await until(pilot, lambda: len(said(file)) == len(gaps))
         assert gaps == [0.5, 3.0, 3.5, 5.5, 6.0, 9.0]  # where it is least sure comes first
 
 
@@ -495,14 +505,14 @@ async def test_a_terminal_that_is_too_small_ends_nothing(
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: not screen.unread)
         await pilot.press("2")
-        assert len(said(rain)) == 1
+        await until(pilot, lambda: len(said(rain)) == 1)
 
 
 async def test_a_click_chooses_the_answer(project: Project, rain: Path, app_on: AppOn) -> None:
     async with app_on(project).run_test(size=(120, 36)) as pilot:
         screen = await ranking(pilot)
         await pilot.click("#answer-1")
-        assert screen.active == 1
+        await until(pilot, lambda: screen.active == 1)
 
 
 # --------------------------------------------------------------------------- widgets

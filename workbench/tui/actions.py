@@ -283,7 +283,7 @@ ACTIONS = (
         help="Compare models: only pairs of answers by different ones.",
     ),
     Action(
-        id="arena.reward", key="r", title="Reward model", argument="NAME", footer=False,
+        id="arena.choose", key="r", title="Reward model", argument="NAME", footer=False,
         help="Show those pairs first of which a reward model is least sure.",
     ),
     Action(id="arena.rater", key="n", title="Rater", argument="NAME", help="Judge under another name."),

@@ -176,14 +176,14 @@ class ArenaScreen(WorkbenchScreen):
         else:
             self.app.ask_line("Who judges?", take, value=self.ranking.rater)
 
-    def why_not_reward(self, argument: str = "") -> str | None:
+    def why_not_choose(self, argument: str = "") -> str | None:
         live = self.app.live
         known = [item.id for item in live.artifacts if item.kind == "reward"] if live else []
         if argument and argument not in known:
             return f"There is no reward model {argument!r}."
         return None if known else "There is no reward model yet: rank at random first, then train one."
 
-    def do_reward(self, argument: str = "") -> None:
+    def do_choose(self, argument: str = "") -> None:
         live = self.app.live
         assert live is not None
         known = {item.id: item for item in reversed(live.artifacts) if item.kind == "reward"}

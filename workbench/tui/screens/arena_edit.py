@@ -72,9 +72,5 @@ class EditAnswer(Dialog[str | None]):
             self.dismiss(None)
             return
         self.asks = not self.asks
-        area.read_only = self.asks
-        if self.asks:
-            self.set_focus(None)
-        else:
-            area.focus()
+        area.read_only = self.asks  # and so hands its keys on
         self._say()

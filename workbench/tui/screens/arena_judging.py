@@ -79,7 +79,7 @@ class Judging(WorkbenchScreen):
                 for number in range(self.MOST_ANSWERS):
                     yield AnswerText(id=f"answer-{number}")
             yield from self.scale()
-            yield Situation()
+        yield Situation()
 
     def scale(self) -> ComposeResult:
         """What says how to judge."""
@@ -195,6 +195,7 @@ class Judging(WorkbenchScreen):
             self.answers = ()
             self._say_why_idle()
             self.add_class("-idle")
+            self.tell_situation()
             self.refresh_keys()
         elif self.has_class("-idle"):
             self.remove_class("-idle")
@@ -313,9 +314,10 @@ class Judging(WorkbenchScreen):
         else:
             what = "sets" if self.ranking.whole_sets else "pairs"
             none.say(
-                f"All {what} are judged.",
-                (f"workbench reward --base MODEL --preferences {name} --name NAME", "train a reward model"),
-                (f"workbench dpo --base MODEL --preferences {name} --name NAME", "or train on them at once"),
+                f"All {what} are judged. Train a reward model on them, or a model at once: "
+                f"workbench reward --base MODEL --preferences {name}, or dpo in its place.",
+                (":reward", "its form"),
+                (":dpo", "the form for training at once"),
                 ("i", "what the judgements have come to"),
                 ("z", "take the last one back"),
                 ("Esc", "to the other sets"),
