@@ -68,6 +68,9 @@ VARIANTS = [
     ({"conversations": FORMATS["sharegpt"]["conversations"][:1], "chosen": {"from": "gpt", "value": "4."},
       "rejected": {"from": "gpt", "value": "5."}}, [QUESTION, ANSWER]),
     ({**FORMATS["chatml"], "label": "1"}, [QUESTION, ANSWER]),
+    ({"instruction": "Add.", "context": "2+2", "response": "4.", "category": "m"}, [("user", "Add.\n\n2+2"), ANSWER]),
+    ({"chosen": "\n\nHuman: 2+2?\n\nAssistant: 4.", "rejected": "\n\nHuman: 2+2?\n\nAssistant: 5."},
+     [QUESTION, ANSWER]),
 ]  # fmt: skip
 
 
@@ -153,6 +156,26 @@ def test_hostile_text_is_kept_as_it_is(stage, tmp_path):
     row = {"prompt": text, "completion": text}
     done = stage("import-chat", sources=[str(jsonl(tmp_path / "rows.jsonl", row))])
     assert imported(done.output) == [[("user", text), ("assistant", text)]]
+
+
+def test_what_json_cannot_hold_is_left_out(stage, tmp_path):
+    deep = "[" * 500 + "]" * 500
+    path = tmp_path / "rows.jsonl"
+    good = json.dumps(FORMATS["chatml"])
+    rows = [
+        good,
+        good.replace("2+2", r"\ud800"),
+        good.replace("{", '{"tools": [' + deep + "], ", 1),
+        '{"messages": ' + deep + "}",
+    ]
+    path.write_text("\n".join(rows))
+    done = stage("import-chat", sources=[str(path)], format="auto")
+    assert done.report["rows"] == 1
+    assert set(rejects(done.output)) == {"rows.jsonl:2", "rows.jsonl:3", "rows.jsonl:4"}
+    cells = tmp_path / "rows.csv"
+    cells.write_text('messages\n"[{""role"": ""user"", ""content"": ""\\ud800""}]"\n')
+    with pytest.raises(WorkbenchError, match="Not one conversation is left"):
+        stage("import-chat", sources=[str(cells)], format="chatml")
 
 
 def test_a_very_long_answer_is_flagged(stage, tmp_path):

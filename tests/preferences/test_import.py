@@ -77,6 +77,9 @@ PAIRS = {
                  "rejected": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: 2+2?\n\nAssistant: 5."}, TURNS),
     "sharegpt": ({"conversations": [{"from": "human", "value": "2+2?"}], "chosen": {"from": "gpt", "value": "4."},
                   "rejected": {"from": "gpt", "value": "5."}}, SIMPLE),
+    "ultrafeedback": (
+        {"prompt": "2+2?", "messages": [user("2+2?"), assistant("4.")], "chosen": [user("2+2?"), assistant("4.")],
+         "rejected": [user("2+2?"), assistant("5.")], "score_chosen": 8.0, "score_rejected": 2.0}, SIMPLE),
     "system": ({"system": "Add.", "prompt": "2+2?", "chosen": "4.", "rejected": "5."},
                ([("system", "Add."), *SIMPLE[0]], *SIMPLE[1:])),
 }  # fmt: skip

@@ -6,18 +6,14 @@ TRL's formats with explicit and implicit prompt, as text and as messages; Anthro
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from workbench.corpus.chats.formats import answer_of, common_beginning, is_good, question_of
+from workbench.corpus.chats.formats import answer_of, common_beginning, is_good, is_transcript, question_of, transcript
 from workbench.corpus.chats.messages import Message, Unfit, check_order, messages, says_nothing
 from workbench.corpus.chats.pairs import Mark, Pair
-
-TRANSCRIPT = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
 def detect(rows: Iterable[Any]) -> str | None:
@@ -50,7 +46,7 @@ def _format_of(row: Any) -> str | None:
         return None
     has = {key for key, value in row.items() if value is not None}
     if {"chosen", "rejected"} <= has:
-        if isinstance(row["chosen"], str) and "prompt" not in has and TRANSCRIPT.match(row["chosen"]):
+        if "prompt" not in has and is_transcript(row["chosen"]):
             return "hh-rlhf"
         return "sharegpt" if has & {"conversations", "conversation"} else "trl"
     return "kto" if "label" in has else None
@@ -72,17 +68,9 @@ def _answers(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list
 
 def _transcripts(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], list[Message]]:
     """HH-RLHF's: "\\n\\nHuman: … \\n\\nAssistant: …", whose last answers differ."""
-    return _divided(_turns(row["chosen"]), _turns(row["rejected"]))
-
-
-def _turns(transcript: Any) -> list[Message]:
-    if not isinstance(transcript, str) or not TRANSCRIPT.match(transcript):
+    if not is_transcript(row["chosen"]) or not is_transcript(row["rejected"]):
         raise Unfit("not a transcript")
-    found = TRANSCRIPT.split(transcript)[1:]
-    return [
-        {"role": SPEAKERS[speaker], "content": said.strip()}
-        for speaker, said in zip(found[::2], found[1::2], strict=True)
-    ]
+    return _divided(transcript(row["chosen"]), transcript(row["rejected"]))
 
 
 def _divided(chosen: list[Message], rejected: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:

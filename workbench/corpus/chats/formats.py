@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 from workbench.corpus.chats.messages import Message, Unfit, message, messages, tools
 
 QUESTIONS = ("prompt", "question", "query", "instruction", "input")
+TRANSCRIPT = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 ANSWERS = ("completion", "response", "answer", "output")
 
 
@@ -59,10 +62,24 @@ def answer_of(value: Any) -> list[Message]:
     return messages(value)
 
 
+def is_transcript(value: Any) -> bool:
+    """Whether it is HH-RLHF's "\\n\\nHuman: … \\n\\nAssistant: …" (Bai et al. 2022)."""
+    return isinstance(value, str) and bool(TRANSCRIPT.match(value))
+
+
+def transcript(text: str) -> list[Message]:
+    """The messages of a transcript."""
+    found = TRANSCRIPT.split(text)[1:]
+    return [
+        {"role": SPEAKERS[speaker], "content": said.strip()}
+        for speaker, said in zip(found[::2], found[1::2], strict=True)
+    ]
+
+
 def question_of(row: Mapping[str, Any]) -> list[Message]:
     """What was asked: `prompt` as text or messages, or ShareGPT's `conversations`. Raises `Unfit`."""
     listed = next((row[key] for key in ("conversations", "conversation", "messages") if row.get(key)), None)
-    if listed is not None:
+    if listed is not None and not row.get("prompt"):
         return _with_system(row, messages(listed))
     for key in QUESTIONS:
         value = row.get(key)
@@ -113,7 +130,7 @@ def _listed(row: Mapping[str, Any]) -> Chat:
 
 def _alpaca(row: Mapping[str, Any]) -> Chat:
     """instruction, input, output (Taori et al. 2023), perhaps with `system` and earlier turns in `history`."""
-    instruction, given = row.get("instruction"), row.get("input")
+    instruction, given = row.get("instruction"), row.get("input") or row.get("context")  # the latter is Dolly's
     if not isinstance(instruction, str):
         raise Unfit("no question")
     output = next((row[key] for key in ("output", "response") if row.get(key) is not None), None)
@@ -141,7 +158,7 @@ def _preference(row: Mapping[str, Any]) -> Chat:
     """The better answer of a pair."""
     if row.get("chosen") is None:
         raise Unfit("no answer")
-    chosen = answer_of(row["chosen"])
+    chosen = transcript(row["chosen"]) if is_transcript(row["chosen"]) else answer_of(row["chosen"])
     if any(turn["role"] == "user" for turn in chosen):  # the prompt stands in the answers
         return Chat(chosen, tools(row.get("tools")))
     return Chat(question_of(row) + chosen, tools(row.get("tools")))

@@ -6,7 +6,6 @@ them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -104,8 +103,11 @@ def check_answered(turns: Sequence[Message]) -> None:
 
 
 def canonical(value: Any) -> str:
-    """JSON text, alike for what is alike."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    """JSON text, alike for what is alike. Raises `Unfit` for what is nested too deeply."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:
+        raise Unfit("nested too deeply") from None
 
 
 def _text(content: Any) -> str:
@@ -132,8 +134,8 @@ def _call(value: Any) -> dict[str, Any]:
         raise Unfit("a tool call without a name")
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
-        except ValueError:
+            arguments = orjson.loads(arguments)
+        except orjson.JSONDecodeError:
             raise Unfit("a tool call whose arguments are not JSON") from None
     found: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": arguments}}
     if isinstance(value.get("id"), str):

@@ -66,5 +66,5 @@ class Rejects:
 def _as_text(value: Any) -> str:
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except (orjson.JSONEncodeError, RecursionError):
-        return repr(value)
+    except orjson.JSONEncodeError:  # nested too deeply
+        return f"{{{', '.join(map(repr, list(value)[:8]))}, ...}}" if isinstance(value, dict) else type(value).__name__

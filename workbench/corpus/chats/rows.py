@@ -208,10 +208,12 @@ def _csv(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow
 
 def _cell(text: str) -> Any:
     """A cell, read as JSON where it is a list or an object of it."""
-    if text[:1] in "[{" and text[-1:] in "]}":
+    import orjson
+
+    if text[:1] in ("[", "{") and text[-1:] in ("]", "}"):
         try:
-            return json.loads(text)
-        except ValueError:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
             return text
     return text
 
