@@ -143,7 +143,8 @@ def _tuning(
         Fact("trained", f"{figures.count(found.trained)} ({share:.2%})" if adapted else "all of them"),
     ]
     if given[0] is not None:
-        facts.append(Fact("data", f"{figures.count(given[0])} {given[1]}"))
+        what = given[1].removesuffix("s") if given[0] == 1 else given[1]
+        facts.append(Fact("data", f"{figures.count(given[0])} {what}"))
     if found.steps is not None:
         most = "" if recipe.schedule.max_steps else "at most "
         what = "answers" if isinstance(recipe, ReinforcementRecipe) else "sequences"
