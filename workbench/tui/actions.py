@@ -244,8 +244,6 @@ ACTIONS = (
     ),
     Action(id="chat.close", key="x", title="Close", help="Close the model, which frees its memory.", footer=False),
     # Two models
-    Action(id="side.stop", key="escape", title="Stop", help="Stop both answers; where none is written: go back."),
-    Action(id="side.write", key="i,enter", title="Write", help="To the line that goes to both."),
     Action(id="side.other", key="tab,left,right", title="Other", help="Choose the other answer."),
     Action(
         id="side.probabilities", key="p", title="Probabilities",
@@ -259,6 +257,8 @@ ACTIONS = (
         id="side.teach", key="f", title="For SFT",
         help="Keep the question with the chosen answer in the conversations `chat-answers`.",
     ),
+    Action(id="side.write", key="i,enter", title="Write", help="To the line that goes to both."),
+    Action(id="side.stop", key="escape", title="Stop", help="Stop both answers; where none is written: go back."),
     Action(
         id="side.same", key="s", title="Same talk", footer=False,
         help="Both go on from the chosen answer, as if each had given it.",
