@@ -131,7 +131,7 @@ async def test_a_verdict_is_kept_and_the_next_pair_shows(project: Project, rain:
             shown = [answer.id for answer in screen.answers]
             await until(pilot, lambda: not screen.unread)
             await pilot.press(key)
-            await until(pilot, lambda: [answer.id for answer in screen.answers] != shown)
+            await until(pilot, lambda before=shown: [answer.id for answer in screen.answers] != before)
             made = said(rain)
             assert len(made) == count  # on disk before the next one shows
             last = made[-1]
@@ -217,7 +217,8 @@ async def test_undo_goes_back_without_limit_and_shows_the_pair_again(
         await until(pilot, lambda: not screen.answers)
         for left, before in reversed(list(enumerate(shown))):
             await pilot.press("z")
-            await until(pilot, lambda: len(said(rain)) == left and screen.answers)
+            await until(pilot, lambda count=left: len(said(rain)) == count and screen.answers)
+            assert "rain, number" in text_of(pilot)
             assert [answer.id for answer in screen.answers] == before
         assert not said(rain)
         await pilot.press("z")

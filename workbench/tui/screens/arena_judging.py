@@ -197,11 +197,16 @@ class Judging(WorkbenchScreen):
             self.add_class("-idle")
             self.tell_situation()
             self.refresh_keys()
-        elif self.has_class("-idle"):
-            self.remove_class("-idle")
-            self._present_once_laid_out(*drawn)
         else:
-            self.present(*drawn)
+            self.put(*drawn)
+
+    def put(self, prompt: Prompt, answers: Sequence[Answer]) -> None:
+        """Show these, also where nothing was shown."""
+        if self.has_class("-idle"):
+            self.remove_class("-idle")
+            self._present_once_laid_out(prompt, answers)
+        else:
+            self.present(prompt, answers)
 
     def _present_once_laid_out(self, prompt: Prompt, answers: Sequence[Answer], tries: int = LAYOUTS) -> None:
         """What is on the screen before the panes have their sizes would count as read."""

@@ -81,7 +81,7 @@ class PairScreen(Judging):
         assert self.arena is not None
         if last.kind != "edit" and self.arena.pair is not None:
             self.tags, self.note = last.tags, last.note
-            self.present(*_sides(self.arena.pair))
+            self.put(*_sides(self.arena.pair))
         elif last.kind == "ranking":
             self.advance()
 

@@ -131,7 +131,7 @@ class SetScreen(Judging):
         assert self.arena is not None
         if last.kind != "edit" and self.arena.prompt is not None:
             self.tags, self.note = last.tags, last.note
-            self.present(*self._mixed(self.arena.prompt))
+            self.put(*self._mixed(self.arena.prompt))
         elif last.kind != "edit":
             self.advance()
 
