@@ -17,12 +17,13 @@ SMOLLM2 = {
 
 
 def recipe(stage: str = "sft", **values: Any) -> TuningRecipe:
-    needed = {
+    needed: dict[str, Any] = {
         "sft": {"data": ["chats"]},
         "ppo": {"prompts": "questions", "reward": "judge"},
         "grpo": {"prompts": "questions", "reward_pattern": "a"},
-    }.get(stage, {"preferences": "pairs"})
-    found = recipe_from({"stage": stage, "base": "smol", **needed, **values}).resolved()
+    }
+    given = needed.get(stage, {"preferences": "pairs"})
+    found = recipe_from({"stage": stage, "base": "smol", **given, **values}).resolved()
     assert isinstance(found, TuningRecipe)
     return found
 
@@ -76,7 +77,7 @@ def test_memory_falls_and_rises_with_what_is_held() -> None:
     def memory(stage: str = "sft", **values: Any) -> int:
         return tuning_estimate(recipe(stage, **values), shape).memory_bytes
 
-    lora = {"adapter": {"lora_rank": 16}}
+    lora: dict[str, Any] = {"adapter": {"lora_rank": 16}}
     weights = shape.parameters
     assert memory() - memory(**lora) > 11 * weights  # gradients and moments of the frozen ones
     assert memory(**lora) > memory(adapter={"lora_rank": 16, "quantize_base": "nf4"}) + 2.5 * shape.linear

@@ -360,3 +360,32 @@ async def test_without_colour_what_is_trained_on_is_still_marked(
         assert "user      : " in shown
         assert screen.query_one(TokenText).shown("a\nb\x1b[2J") == "a$b"
         assert screen.query(Reader) is not None
+
+
+async def test_x_offers_runs_and_new_recipes_with_the_data_in_them(
+    project: Project, data: dict[str, Artifact], app_on: AppOn
+) -> None:
+    async with app_on(project).run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        await pilot.press("g", "d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen) and pilot.app.screen.chosen)
+        pilot.app.screen.query_one(Table).choose(("chats", "capitals"))
+        await pilot.press("x")
+        await until(pilot, lambda: "What is trained on, in" in text_of(pilot))
+        await pilot.press("down", "down", "enter")  # pretrain, continue, sft
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen))
+        screen = pilot.app.screen
+        assert isinstance(screen, FormScreen)
+        assert screen.draft.stage == "sft"
+        assert screen.draft.texts["data"] == "capitals"
+
+
+async def test_sets_that_no_run_made_are_at_home_on_all_screens(
+    project: Project, data: dict[str, Artifact], app_on: AppOn
+) -> None:
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        await loaded(pilot)
+        for place in ("map", "runs", "models", "chat", "arena", "data"):
+            pilot.app.go(place)  # type: ignore[attr-defined]
+            await pilot.pause(0.2)
+        await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))

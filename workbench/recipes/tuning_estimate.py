@@ -94,7 +94,11 @@ def tuning_estimate(
     recipe: TuningRecipe, shape: Shape, *, rows: int | None = None, parameters: int | None = None
 ) -> TuningEstimate:
     """Of a resolved recipe. `rows` is how many conversations, pairs or documents there are; `parameters` of the base
-    if they are known better than its shape says."""
+    if they are known better than its shape says.
+
+    The memory is somewhat above what was measured: 4.54 GB where 4.07 were needed (all weights of SmolLM2-135M,
+    4 packed sequences of 256 tokens, CPU), 3.01 where 2.46 were (LoRA).
+    """
     adapter, batch = recipe.adapter, recipe.batch
     whole = parameters or shape.parameters
     adapted = adapter.lora_rank is not None

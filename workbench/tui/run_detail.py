@@ -97,10 +97,11 @@ def facts(run: RunRow, detail: Detail | None, now: float) -> list[tuple[str, str
     if run.phase:
         found.append(("phase", safe.line(run.phase)))
     left = run.remaining_seconds()
+    says = run.stage not in run_metrics.ONLINE  # of those the loss tells nothing, the reward all
     found += [
         ("time left", figures.duration(left) if left is not None else None),
-        ("loss", figures.loss(run.loss) if run.loss is not None else None),
-        ("validation", figures.loss(run.eval_loss) if run.eval_loss is not None else None),
+        ("loss", figures.loss(run.loss) if run.loss is not None and says else None),
+        ("validation", figures.loss(run.eval_loss) if run.eval_loss is not None and says else None),
         *run_metrics.header(run.stage, newest),
         ("bits/byte", figures.loss(newest["eval_bits_per_byte"]) if "eval_bits_per_byte" in newest else None),
         ("tokens/s", figures.count(run.tokens_per_second) if run.tokens_per_second else None),
@@ -130,16 +131,19 @@ def clock(moment: float) -> str:
 
 def sample_lines(detail: Detail) -> list[str]:
     """The texts that the model wrote, newest first."""
+    by_step: dict[int, list[Mapping[str, Any]]] = {}
+    for event in detail.of_kind("Sample"):
+        by_step.setdefault(event["data"].get("step", 0), []).append(event["data"])
     lines: list[str] = []
-    for event in reversed(detail.of_kind("Sample")):
-        data = event["data"]
-        lines += [f"step {data.get('step', 0):,}"]
-        prompt, text = safe.safe(data.get("prompt", "")), safe.safe(data.get("text", ""))
-        if detail.stage in CONTINUES:
-            lines += [f"  {line}" for line in f"{prompt}{text}".splitlines()]
-        else:
-            lines += [f"  > {line}" for line in prompt.splitlines()]
-            lines += [f"    {line}" for line in text.splitlines() or ["(it said nothing)"]]
+    for step in reversed(by_step):
+        lines.append(f"step {step:,}")
+        for data in by_step[step]:
+            prompt, text = safe.safe(data.get("prompt", "")), safe.safe(data.get("text", ""))
+            if detail.stage in CONTINUES:
+                lines += [f"  {line}" for line in f"{prompt}{text}".splitlines()]
+            else:
+                lines += [f"  > {line}" for line in prompt.splitlines()]
+                lines += [f"    {line}" for line in text.splitlines() or ["(it said nothing)"]]
         lines.append("")
     return lines
 

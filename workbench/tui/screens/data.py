@@ -56,7 +56,7 @@ class DataScreen(WorkbenchScreen):
             with Vertical(id="sets", classes="pane") as pane:
                 pane.border_title = "Data"
                 yield Table(COLUMNS, self.cells, key=model_tree.key)
-            with VerticalScroll(id="details", classes="pane", can_focus=False):
+            with VerticalScroll(id="details", classes="pane"):
                 yield Sections()
 
     # ------------------------------------------------------------------ what is shown
