@@ -45,7 +45,7 @@ def test_the_registry_finds_it():
     assert isinstance(engine, Engine)
     capabilities = engine.capabilities()
     assert capabilities.available
-    assert capabilities.stages == ("import", "tokenizer", "shards")
+    assert capabilities.stages == ("import", "tokenizer", "shards", "import-chat", "template-chat")
     with pytest.raises(WorkbenchError, match="runs no models"):
         engine.load(Path("model"))
 
