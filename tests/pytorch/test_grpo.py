@@ -297,7 +297,7 @@ def test_settings_that_exclude_each_other() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_reward_rises_near_the_reference(world: Path, tmp_path: Path, seed: int) -> None:
-    """A reward model's held-out score rises by more than 1.5 in 50 iterations, within 20 nats of the base."""
+    """A reward model's held-out score rises from about 1 to 3 in 50 iterations, within 25 nats of the base."""
     listener = Listener()
     settings = {
         "seed": seed,
@@ -306,29 +306,42 @@ def test_the_reward_rises_near_the_reference(world: Path, tmp_path: Path, seed: 
         "schedule.max_steps": 50,
         "generation.max_completion_length": 32,
         "optimizer.learning_rate": 5e-4,
+        "num_iterations": 3,
         "beta": 0.05,
         "missing_eos_penalty": 1.0,
         "validation_fraction": 0.3,
     }
     grpo(job_of(world, tmp_path / "run", **settings), listener)
     report = listener.all(Finished)[-1].report
-    assert report["eval_reward_mean"] > report["eval_reward_mean_before"] + 1.5
-    assert 1.0 < report["eval_kl"] < 20.0
-    assert report["eval_eos_rate"] > 0.9
+    assert report["eval_reward_mean"] > report["eval_reward_mean_before"] + 1.2
+    assert 1.0 < report["eval_kl"] < 25.0
+    assert report["eval_eos_rate"] > 0.85
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_answers_get_better_by_the_rule(world: Path, tmp_path: Path, seed: int) -> None:
-    """The letter's share itself, from 0.12 to 0.2 and more in 40 iterations, by a function of the user's."""
+    """The letter's share itself, from 0.15 to 0.7 in 40 iterations, by a function of the user's."""
     file = tmp_path / "rule.py"
     file.write_text(
         "from tests.pytorch.letter_e import share\n\ndef reward(prompt, answer):\n    return share(answer)\n"
     )
     assert share("tree") == 0.5
     listener = Listener()
-    settings = {"reward_function": f"{file}:reward", "schedule.max_steps": 40, "seed": seed, "batch.batch_size": 32}
+    settings = {
+        "seed": seed,
+        "reward_function": f"{file}:reward",
+        "batch.batch_size": 32,
+        "batch.per_device_batch_size": 16,
+        "schedule.max_steps": 40,
+        "generation.max_completion_length": 32,
+        "optimizer.learning_rate": 5e-4,
+        "num_iterations": 3,
+        "beta": 0.05,
+        "missing_eos_penalty": 0.2,
+        "validation_fraction": 0.3,
+    }
     grpo(job_of(world, tmp_path / "run", **settings), listener)
     report = listener.all(Finished)[-1].report
-    assert report["eval_reward_mean"] > report["eval_reward_mean_before"] + 0.08
-    assert report["eval_kl"] < 15
+    assert report["eval_reward_mean"] > report["eval_reward_mean_before"] + 0.2
+    assert report["eval_kl"] < 10
