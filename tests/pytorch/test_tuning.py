@@ -35,6 +35,7 @@ from workbench.errors import WorkbenchError
 
 CHATS = {"base": "models/base", "data.0": "chats/turns"}
 PAIRS = {"base": "models/base", "preferences": "preferences/pairs"}
+QUIET = {"evaluation__eval_steps": 1000, "checkpoints__save_steps": 1000}
 LORA = {"adapter__lora_rank": 4, "adapter__lora_dropout": 0.1}
 
 
@@ -112,7 +113,7 @@ def sampling_greedy() -> Any:
 
 
 def test_an_adapter_learns_on_a_frozen_base(workspace: TuningWorkspace) -> None:
-    settings = {"schedule__max_steps": 40, "optimizer__learning_rate": 2e-2, "adapter__lora_rank": 8}
+    settings = {"schedule__max_steps": 40, "optimizer__learning_rate": 2e-2, "adapter__lora_rank": 8, **QUIET}
     job = workspace.job("sft", "adapter", CHATS, **settings)
     found = report(run(job))
     assert found["adapter"]
@@ -130,7 +131,7 @@ def test_an_adapter_learns_on_a_frozen_base(workspace: TuningWorkspace) -> None:
 
 def test_continued_pretraining_learns_plain_text(workspace: TuningWorkspace) -> None:
     inputs = {"base": "models/base", "corpus": "corpora/stories"}
-    job = workspace.job("continue", "more", inputs, schedule__max_steps=30, optimizer__learning_rate=1e-2)
+    job = workspace.job("continue", "more", inputs, schedule__max_steps=30, optimizer__learning_rate=1e-2, **QUIET)
     found = report(run(job))
     assert found["eval_loss_before"] > 5.5
     assert found["eval_loss"] < 1.5
@@ -223,7 +224,7 @@ def test_checkpoint_now_and_rotation(workspace: TuningWorkspace) -> None:
 
 
 def test_two_processes_train_as_one(workspace: TuningWorkspace) -> None:
-    settings = {"schedule__max_steps": 6, "batch__batch_size": 4, "evaluation__sample_tokens": 0}
+    settings = {"schedule__max_steps": 6, "batch__batch_size": 4, "evaluation__sample_tokens": 0, **QUIET}
     for stage, inputs in (("sft", CHATS), ("dpo", PAIRS)):
         one = run(workspace.job(stage, f"{stage}-one", inputs, **settings))
         job = workspace.job(stage, f"{stage}-two", inputs, launch__kind="torchrun", launch__processes=2, **settings)
