@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.tui.data_project import DOCUMENTS, fill_project
@@ -37,6 +38,7 @@ from workbench.tui.widgets.table import Table
 from workbench.tui.widgets.token_text import TokenText
 
 AppOn = Callable[..., WorkbenchApp]
+Snap = Callable[..., bool]
 SFT = {"stage": "sft", "base": "smol", "data": ["capitals"], "max_length": 400, "batch": {"batch_size": 8}}
 
 
@@ -389,3 +391,35 @@ async def test_sets_that_no_run_made_are_at_home_on_all_screens(
             pilot.app.go(place)  # type: ignore[attr-defined]
             await pilot.pause(0.2)
         await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
+
+
+# --------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_picture_of_rows(
+    snap_compare: Snap, project: Project, data: dict[str, Artifact], app_on: AppOn, size: tuple[int, int]
+) -> None:
+    async def before(pilot: Pilot[str]) -> None:
+        await loaded(pilot)
+        pilot.app.perform_command("data.read capitals")  # type: ignore[attr-defined]
+        await until(pilot, lambda: isinstance(pilot.app.screen, RecordsScreen) and pilot.app.screen.record)
+        await pilot.press("down", "down", "down")
+        await until(pilot, lambda: shows(pilot.app.screen, 3))  # type: ignore[arg-type]
+
+    assert snap_compare(app_on(project), terminal_size=size, run_before=before)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("base", ["smol", "deaf"])
+def test_picture_of_the_inspector(
+    snap_compare: Snap, project: Project, data: dict[str, Artifact], app_on: AppOn, size: tuple[int, int], base: str
+) -> None:
+    async def before(pilot: Pilot[str]) -> None:
+        await loaded(pilot)
+        screen = show_batches(pilot.app, project, base=base)  # type: ignore[arg-type]
+        await until(pilot, lambda: screen.has_class("-open"))
+        await pilot.press("j", "space", "right")
+        await until(pilot, lambda: screen.row == 1 and screen.query_one(TokenText).cursor > 1)
+
+    assert snap_compare(app_on(project), terminal_size=size, run_before=before)
