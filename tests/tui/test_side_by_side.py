@@ -143,6 +143,20 @@ async def test_each_token_is_shown_with_how_likely_it_was(project: Project, app_
         assert screen.query_one("#side-0").query_one(Transcript).has_focus
 
 
+async def test_leaving_while_models_are_opened_leaves_no_process(
+    project: Project, app_on: AppOn, smollm2: Path
+) -> None:
+    async with app_on(project).run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        before = children()
+        app: Any = pilot.app
+        app.perform_command(f"chat.side-by-side {smollm2} {smollm2}")
+        await until(pilot, lambda: isinstance(app.screen, SideBySideScreen) and children() - before)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        await until(pilot, lambda: children() == before, 60)
+
+
 async def test_one_that_dies_leaves_the_other(project: Project, app_on: AppOn, smollm2: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + b"\0" * 100)

@@ -40,7 +40,8 @@ class Side:
 
     model: ChatModel
     conversation: Conversation = field(default_factory=Conversation)
-    process: ModelProcess | None = None
+    started: ModelProcess | None = None  # its process, to be ended with the screen
+    process: ModelProcess | None = None  # the same, once the screen knows
     stream: Stream | None = None
     finish: str = ""  # of the last answer
     problem: bool = False  # it cannot be opened
@@ -71,6 +72,7 @@ class SideBySideScreen(WorkbenchScreen):
         self.sides = [Side(model, Conversation(model=model.name, system=system, sampling=sampling)) for model in models]
         self.sampling = sampling
         self.seed = 0  # of the last turn
+        self._left = False
         self.chosen = 0
         self.kept: set[str] = set()  # what was done with the last turn: "arena", "sft"
         self.tokens: list[TokenProbability] = []  # of the chosen answer, while they are shown
@@ -96,9 +98,10 @@ class SideBySideScreen(WorkbenchScreen):
             self.run_worker(self._open(side), exit_on_error=True)
 
     def on_unmount(self) -> None:
+        self._left = True
         for side in self.sides:
-            if side.process is not None:
-                side.process.close()
+            if side.started is not None:
+                side.started.close()
 
     def show(self, changes: Changes) -> None:
         pass  # models that are open do not change
@@ -106,15 +109,18 @@ class SideBySideScreen(WorkbenchScreen):
     # ------------------------------------------------------------------ the models
 
     async def _open(self, side: Side) -> None:
+        def start() -> ModelProcess:
+            side.started = ModelProcess(side.model.engine, side.model.path)
+            if self._left:  # while it was being opened: nobody waits for this any more
+                side.started.close()
+            return side.started
+
         try:
-            process = await asyncio.to_thread(ModelProcess, side.model.engine, side.model.path)
+            process = await asyncio.to_thread(start)
         except WorkbenchError as error:
             side.problem = True
             self._note(side, str(error), "error")
             self._show_state()
-            return
-        if not self.is_mounted:  # left meanwhile
-            await asyncio.to_thread(process.close)
             return
         side.process = process
         if process.chat_template is None:
