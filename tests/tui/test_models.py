@@ -169,11 +169,16 @@ def test_models_where_there_are_none(snap_compare: Callable[..., bool], project:
 def test_a_reward_model_stands_below_its_base_and_a_student_below_what_it_was() -> None:
     made = [
         row("model", "base"),
-        row("reward", "base-reward", inputs={"base": ("model", "base")}, report={"accuracy": 0.71, "pairs": 812}),
+        row(
+            "reward",
+            "base-reward",
+            inputs={"base": ("model", "base")},
+            report={"eval_reward_accuracy": 0.71, "length_only_accuracy": 0.5},
+        ),
         row("model", "base-ppo", inputs={"reward": ("reward", "base-reward"), "base": ("model", "base")}),
         row("export", "base-ppo-q8", inputs={"model": ("model", "base-ppo")}),
         row("chats", "talks"),
     ]
     rows = [(len(node.last), node.artifact.id) for node in model_tree.tree(made)]
     assert rows == [(0, "base"), (2, "base-reward"), (2, "base-ppo"), (3, "base-ppo-q8")]
-    assert ("accuracy", "0.71") in model_tree.measured(made[1])
+    assert ("pairs right", "71.0%, by length alone 50.0%") in model_tree.measured(made[1])

@@ -99,15 +99,40 @@ def gist(artifact: ArtifactRow) -> str:
 # --------------------------------------------------------------------------- facts
 
 
+def _validation(report: Mapping[str, Any]) -> str | None:
+    """The loss on held-out data; where answers are the model's own, its reward says more."""
+    if report.get("eval_loss") is None or "eval_kl" in report:
+        return None
+    unit = "" if "eval_reward_accuracy" in report else " nats per token"  # a loss of pairs is per pair
+    return f"{_change(report, 'eval_loss')}{unit}"
+
+
+def _pairs_right(report: Mapping[str, Any]) -> str | None:
+    right, by_length = report.get("eval_reward_accuracy"), report.get("length_only_accuracy")
+    if right is None:
+        return None
+    return f"{right:.1%}" + (f", by length alone {by_length:.1%}" if by_length is not None else "")
+
+
+def _change(report: Mapping[str, Any], name: str) -> str:
+    """A figure before and after the training: 5.402 → 3.419."""
+    before = report.get(f"{name}_before")
+    was = f"{figures.loss(before)} → " if before is not None else ""
+    return f"{was}{figures.loss(report[name])}"
+
+
 def measured(artifact: ArtifactRow) -> list[Fact]:
     """What its run reported, and its size."""
     report = artifact.report
     found: list[tuple[str, str | None]] = []
-    if artifact.kind == "model":
-        loss, tokens, parameters = report.get("eval_loss"), report.get("tokens"), report.get("parameters")
+    if artifact.kind in ("model", "reward"):
+        tokens, parameters = report.get("tokens"), report.get("parameters")
         found = [
             ("parameters", _count(parameters)),
-            ("validation", f"{figures.loss(loss)} nats per token" if loss is not None else None),
+            ("validation", _validation(report)),
+            ("pairs right", _pairs_right(report)),
+            ("held-out reward", _change(report, "eval_reward_mean") if "eval_kl" in report else None),
+            ("from the base", f"{report['eval_kl']:.2f} nats an answer" if "eval_kl" in report else None),
             ("held-out text", _per_byte(report.get("eval_bits_per_byte"))),
             ("trained on", f"{_count(tokens)} tokens" if tokens else None),
             ("tok/param", f"{tokens / parameters:.3g}" if tokens and parameters else None),
