@@ -18,7 +18,13 @@ from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.runs import RunsScreen
 
 AppOn = Callable[..., WorkbenchApp]
-CORE: dict[str, Any] = {"loss": 0.6, "grad_norm": 1.0, "learning_rate": 1e-5, "tokens_per_second": 900.0, "peak_memory_bytes": 1 << 30}
+CORE: dict[str, Any] = {
+    "loss": 0.6,
+    "grad_norm": 1.0,
+    "learning_rate": 1e-5,
+    "tokens_per_second": 900.0,
+    "peak_memory_bytes": 1 << 30,
+}
 METHODS: dict[str, tuple[dict[str, Any], dict[str, float], dict[str, float]]] = {
     "sft": ({"data": ["capitals"]}, {"token_accuracy": 0.5}, {"eval_loss": 1.9, "eval_token_accuracy": 0.61}),
     "reward": (
