@@ -175,7 +175,8 @@ class _View:
         seconds = remaining(event.step, self.total, event.tokens, event.tokens_per_second)
         left = "" if seconds is None else duration(seconds)
         if "eval_loss" in event.more:
-            loss = "" if "eval_kl" in event.more else f"validation loss {event.more['eval_loss']:.3f}"
+            own = {"eval_kl", "eval_reward_mean"} <= event.more.keys()  # its "loss" is minus the reward
+            loss = "" if own else f"validation loss {event.more['eval_loss']:.3f}"
             learnt = "" if set(event.more) <= {"eval_loss", "eval_token_accuracy"} else outcome(event.more)
             self.line(f"step {event.step}: {', '.join(filter(None, (loss, learnt)))}")
         if event.loss is not None:

@@ -86,11 +86,11 @@ def _show(project: Project, item: artifacts.Artifact, as_json: bool) -> None:
 
 
 @click.command("models", epilog="\b\nExamples:\n  workbench models --json\n  workbench models base-q8")
-@click.argument("model", required=False, shell_complete=complete_artifact("model", "export"))
+@click.argument("model", required=False, shell_complete=complete_artifact("model", "reward", "export"))
 @common
 def models(as_json: bool, model: str | None) -> None:
-    """List the models and exports of the project; or show one, with its figures and an export's check."""
-    _list(("model", "export"), model, as_json)
+    """List the models, reward models and exports of the project; or show one, with its figures and an export's check."""
+    _list(("model", "reward", "export"), model, as_json)
 
 
 @click.command("artifacts", epilog="\b\nExamples:\n  workbench artifacts --json\n  workbench artifacts books")

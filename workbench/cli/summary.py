@@ -44,7 +44,7 @@ def outcome(report: Mapping[str, Any]) -> str:
     figures = {name: value for name, value in report.items() if isinstance(value, (int, float))}
     if "eval_bits_per_byte" in figures:
         return f"{figures['eval_bits_per_byte']:.3f} bits per byte"
-    if "eval_kl" in figures:
+    if {"eval_kl", "eval_reward_mean"} <= figures.keys():  # answers of its own: PPO, GRPO
         before, after = figures.get("eval_reward_mean_before"), figures["eval_reward_mean"]
         was = f"{before:.2f} → " if before is not None else ""
         return f"held-out reward {was}{after:.2f}, {figures['eval_kl']:.2f} nats from the base"

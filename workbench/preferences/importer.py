@@ -51,9 +51,11 @@ def import_preferences(
     progress.end()
     rejects.tell(warn)
     if intake.long:
-        warn(f"{intake.long:,} rows have answers of over {LONG_CHARACTERS:,} characters: training cuts them.")
+        many = "1 row has" if intake.long == 1 else f"{intake.long:,} rows have"
+        warn(f"{many} answers of over {LONG_CHARACTERS:,} characters: training cuts them.")
     if intake.contradicted:
-        warn(f"{intake.contradicted:,} pairs are there the other way round too: raters disagree on them.")
+        many = "1 pair is" if intake.contradicted == 1 else f"{intake.contradicted:,} pairs are"
+        warn(f"{many} there the other way round too: raters disagree.")
     return intake.report() | rejects.report()
 
 

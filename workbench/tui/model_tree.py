@@ -99,9 +99,14 @@ def gist(artifact: ArtifactRow) -> str:
 # --------------------------------------------------------------------------- facts
 
 
+def _own_answers(report: Mapping[str, Any]) -> bool:
+    """Whether the method learns from answers of the model's own, as PPO and GRPO do."""
+    return {"eval_kl", "eval_reward_mean"} <= report.keys()
+
+
 def _validation(report: Mapping[str, Any]) -> str | None:
     """The loss on held-out data; where answers are the model's own, its reward says more."""
-    if report.get("eval_loss") is None or "eval_kl" in report:
+    if report.get("eval_loss") is None or _own_answers(report):
         return None
     unit = "" if "eval_reward_accuracy" in report else " nats per token"  # a loss of pairs is per pair
     return f"{_change(report, 'eval_loss')}{unit}"
@@ -131,8 +136,8 @@ def measured(artifact: ArtifactRow) -> list[Fact]:
             ("parameters", _count(parameters)),
             ("validation", _validation(report)),
             ("pairs right", _pairs_right(report)),
-            ("held-out reward", _change(report, "eval_reward_mean") if "eval_kl" in report else None),
-            ("from the base", f"{report['eval_kl']:.2f} nats an answer" if "eval_kl" in report else None),
+            ("held-out reward", _change(report, "eval_reward_mean") if _own_answers(report) else None),
+            ("from the base", f"{report['eval_kl']:.2f} nats an answer" if _own_answers(report) else None),
             ("held-out text", _per_byte(report.get("eval_bits_per_byte"))),
             ("trained on", f"{_count(tokens)} tokens" if tokens else None),
             ("tok/param", f"{tokens / parameters:.3g}" if tokens and parameters else None),

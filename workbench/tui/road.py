@@ -200,12 +200,13 @@ def figures_of(artifact: ArtifactRow) -> list[str]:
         case "model":
             bits, loss = report.get("eval_bits_per_byte"), report.get("eval_loss")
             right, reward = report.get("eval_reward_accuracy"), report.get("eval_reward_mean")
+            own = _number(reward) and "eval_kl" in report  # answers of its own: its "loss" is minus the reward
             found = [
                 _with(report, "parameters", "parameters"),
-                f"validation {figures.loss(loss)}" if _number(loss) and "eval_kl" not in report else None,
+                f"validation {figures.loss(loss)}" if _number(loss) and not own else None,
                 f"{bits:.3f} bits/byte" if _number(bits) else None,
                 f"{right:.1%} of pairs" if _number(right) else None,
-                f"reward {reward:.2f}" if _number(reward) and "eval_kl" in report else None,
+                f"reward {reward:.2f}" if own else None,
             ]
         case _:
             check = report.get("check")

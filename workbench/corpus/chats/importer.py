@@ -49,7 +49,8 @@ def import_chat(
     progress.end()
     rejects.tell(warn)
     if intake.long:
-        warn(f"{intake.long:,} answers have over {LONG_CHARACTERS:,} characters: training cuts them at --max-length.")
+        many = "1 answer has" if intake.long == 1 else f"{intake.long:,} answers have"
+        warn(f"{many} over {LONG_CHARACTERS:,} characters: training cuts at --max-length.")
     return intake.report() | rejects.report()
 
 
