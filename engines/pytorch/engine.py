@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -102,3 +103,5 @@ def quieten() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # bitsandbytes, which peft brings up, warns of a kernel that only a base in 4 bits would use.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -89,7 +89,7 @@ def _show(project: Project, item: artifacts.Artifact, as_json: bool) -> None:
 @click.argument("model", required=False, shell_complete=complete_artifact("model", "reward", "export"))
 @common
 def models(as_json: bool, model: str | None) -> None:
-    """List the models, reward models and exports of the project; or show one, with its figures and an export's check."""
+    """List models, reward models and exports; or show one, with its figures and an export's check."""
     _list(("model", "reward", "export"), model, as_json)
 
 
