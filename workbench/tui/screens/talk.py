@@ -53,6 +53,7 @@ class Talk(WorkbenchScreen):
         self.conversation = Conversation()
         self.model: ChatModel | None = None
         self.process: ModelProcess | None = None
+        self._left = False
         self.stream: Stream | None = None
         self.cleared: list[dict[str, str]] = []  # turns that a new conversation put away
         self._opening = 0  # counts the models that were asked for: a late one is closed again
@@ -78,6 +79,7 @@ class Talk(WorkbenchScreen):
                     yield Sections()
 
     def on_unmount(self) -> None:
+        self._left = True
         if self.process is not None:
             self.process.close()
 
@@ -192,10 +194,16 @@ class Talk(WorkbenchScreen):
         self.run_worker(self._open(model, old, self._opening), exit_on_error=True)
 
     async def _open(self, model: ChatModel, old: ModelProcess | None, number: int) -> None:
+        def start() -> ModelProcess:
+            process = ModelProcess(model.engine, model.path)
+            if self._left:  # while it was being opened: nobody waits for this any more
+                process.close()
+            return process
+
         if old is not None:
             await asyncio.to_thread(old.close)
         try:
-            process = await asyncio.to_thread(ModelProcess, model.engine, model.path)
+            process = await asyncio.to_thread(start)
         except WorkbenchError as error:
             if number == self._opening:
                 self._opening = -number
