@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
@@ -71,6 +73,9 @@ def test_any_row_of_a_set_is_read_and_found(project: Project, data: dict[str, Ar
     assert len(pairs) == 41
     labels = [[part.label for part in pairs.record(number).parts] for number in (40, 0)]
     assert sorted(labels) == [["user", "bad"], ["user", "chosen, by 1", "rejected", "rater"]]
+    rejects = pa.table({"source": ["rows:7"], "reason": ["no answer"], "excerpt": ["{}"]})
+    pq.write_table(rejects, pairs.folder / "rejects.parquet")
+    assert len(Records("preferences", pairs.folder)) == 41  # what was left out is no row
     mine = Records("candidates", project.folder("candidates") / "mine")
     assert [part.text for part in mine.record(1).parts] == ["Capital of Japan?", "Tokyo", "It is Tokyo."]
 

@@ -20,10 +20,10 @@ from workbench.errors import WorkbenchError
 
 KINDS = ("corpus", "chats", "preferences", "candidates")
 FILES = {
-    "corpus": "documents-*.parquet",
-    "chats": "conversations.parquet",
-    "preferences": "*s.parquet",  # pairs and marks
-    "candidates": "candidates.jsonl",
+    "corpus": ("documents-*.parquet",),
+    "chats": ("conversations.parquet",),
+    "preferences": ("pairs.parquet", "marks.parquet"),
+    "candidates": ("candidates.jsonl",),
 }
 KEPT_PAGES = 6  # of a row group each: some 8 MiB of text
 KEPT_TITLES = 64  # pages: more than there are lines on a screen, should each hold but one row
@@ -67,7 +67,7 @@ class Records:
         self._lock = threading.Lock()
         self._readers: list[Callable[[], Sequence[Mapping[str, Any]]]] = []
         sizes: list[int] = []
-        for path in sorted(folder.glob(FILES[kind])):
+        for path in (path for pattern in FILES[kind] for path in sorted(folder.glob(pattern))):
             for size, reader in _lines(path) if kind == "candidates" else _groups(path):
                 self._readers.append(reader)
                 sizes.append(size)
