@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.figures import count, size
+from workbench.figures import count, counted, size
 from workbench.store.artifacts import Artifact
 
 
@@ -28,7 +28,7 @@ def summary(item: Artifact) -> str:
         case "preferences":
             return f"{report.get('pairs', 0):,} pairs, {report.get('marks', 0):,} marked answers{_left_out(report)}"
         case "candidates":
-            return f"{report.get('prompts', 0):,} prompts, {report.get('answers', 0):,} answers"
+            return f"{counted(report.get('prompts', 0), 'prompts')}, {counted(report.get('answers', 0), 'answers')}"
         case "model" | "reward":
             learnt = outcome(report)
             return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}"

@@ -22,7 +22,11 @@ def options(item: RecipeField, live: Live | None) -> list[Option]:
     nothing = [] if item.required else [("", "none")]
     if live is None:
         return nothing
-    found = {made.name: model_tree.gist(made) for made in live.artifacts if made.kind in item.artifact}
+    found = {
+        made.name: model_tree.gist(made)
+        for made in live.artifacts
+        if made.kind in item.artifact and not (item.name == "data" and made.report.get("prompts") is True)
+    }  # questions without answers teach nothing
     newest_first = dict(reversed(found.items()))
     for run in live.active():
         if run.produces in item.artifact:
