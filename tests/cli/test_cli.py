@@ -167,16 +167,18 @@ def test_detach_answers_at_once_and_stop_and_resume_work(road: Path) -> None:
         [sys.executable, "-m", "workbench.cli", "runs", "resume", run],
         cwd=road, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until(lambda: answer("runs", "show", run, cwd=road)["step"] > before["step"])
-    going = answer("runs", "show", run, cwd=road)
-    assert going["seconds_left"] > 0
-    assert going["attempts"] == 2
-    assert going["seconds"] > before["seconds"] > 0  # of both attempts
-    resumed.send_signal(signal.SIGINT)
-    _, said = resumed.communicate(timeout=60)
-    assert f"resumed at step {before['step']}" in said  # and nothing that the first attempt had said
+    try:
+        until(lambda: answer("runs", "show", run, cwd=road)["step"] > before["step"])
+        going = answer("runs", "show", run, cwd=road)
+        assert going["seconds_left"] > 0
+        assert going["attempts"] == 2
+        assert going["seconds"] > before["seconds"] > 0  # of both attempts
+    finally:  # else it would train on beside all further tests
+        resumed.send_signal(signal.SIGINT)
+        _, said = resumed.communicate(timeout=60)
+    assert f"resumed at step {before['step']}" in said, said  # and nothing that the first attempt had said
     assert "step 1/" not in said
-    resumed = workbench("runs", "resume", run, "--detach", cwd=road)
+    workbench("runs", "resume", run, "--detach", cwd=road)
     until(lambda: answer("runs", "show", run, cwd=road)["attempts"] == 3)
     assert answer("runs", "stop", run, cwd=road)["state"] == "stopped"
 
