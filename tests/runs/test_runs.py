@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.road import import_recipe, make, pretrain_recipe, tokenizer_recipe, write_texts
+from workbench import durable
 from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
 from workbench.runs.plan import plan
@@ -147,6 +149,34 @@ def test_a_killed_supervisor_is_found_and_its_engine_ends_by_itself(project: Pro
     assert runs.checkpoints(project, run)  # it saved its work
     resume(project, catalog, run)
     until(lambda: runs.read(project, run)[1].state == "running")
+
+
+def test_an_old_run_that_was_just_resumed_is_not_taken_for_lost(project: Project, catalog: Catalog) -> None:
+    run = start(project, catalog)
+    until(lambda: losses(project, catalog, run))
+    stop(project, catalog, run)
+    stopped = wait(project, run)
+    spec = runs.read(project, run)[0]
+    old = replace(spec, created=spec.created - 3600)
+    durable.write_json(runs.folder_of(project, run) / "run.json", asdict(old))
+    # As it is between its resumption and the first sign of its supervisor.
+    waiting = replace(stopped, state="queued", queued=time.time(), started=None, ended=None)
+    runs.write_state(project, catalog, old, waiting)
+    assert runs.find_lost(project, catalog) == []
+    assert not runs.is_lost(project, run, waiting)
+    runs.write_state(project, catalog, old, replace(waiting, queued=time.time() - 2 * runs.START_SECONDS))
+    assert runs.find_lost(project, catalog) == [run]
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_lost(project: Project, catalog: Catalog) -> None:
+    run = start(project, catalog)
+    until(lambda: losses(project, catalog, run))
+    seen = runs.read(project, run)[1]
+    assert seen.state == "running"
+    stop(project, catalog, run)
+    wait(project, run)
+    until(lambda: not runs.alive(seen))
+    assert not runs.is_lost(project, run, seen)  # what was read is not how it stands
 
 
 def test_runs_take_turns_in_the_order_they_came(project: Project, catalog: Catalog) -> None:

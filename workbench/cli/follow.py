@@ -127,7 +127,7 @@ class _View:
         while True:
             _, self.state = runs.read(self.project, self.run.id)
             ended = self.state.state in runs.ENDED
-            lost = not ended and self.state.pid and not runs.alive(self.state)
+            lost = runs.is_lost(self.project, self.run.id, self.state)
             found, self.offset = read_events(self.path, self.offset)
             for _, event in found:
                 self.show(event)

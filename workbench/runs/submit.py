@@ -79,8 +79,8 @@ def resume(project: Project, catalog: Catalog, run_id: str) -> None:
         catalog,
         run,
         replace(
-            state, state="queued", reason="", remedy="", started=None, ended=None, pid=0, pid_started=0.0,
-            seconds_before=runs.seconds(state),
+            state, state="queued", reason="", remedy="", queued=time.time(), started=None, ended=None,
+            pid=0, pid_started=0.0, seconds_before=runs.seconds(state),
         ),
     )  # fmt: skip
     _start_supervisor(project, run_id)
@@ -119,7 +119,7 @@ def wait(project: Project, run_id: str, *, poll_seconds: float = 0.1) -> runs.Ru
     """Block until the run has ended."""
     while True:
         _, state = runs.read(project, run_id)
-        if state.state in runs.ENDED or (state.pid and not runs.alive(state)):
+        if state.state in runs.ENDED or runs.is_lost(project, run_id, state):
             return state
         time.sleep(poll_seconds)
 

@@ -36,7 +36,6 @@ POLL_SECONDS = 0.25
 HASH_BYTES = 4 << 30  # inputs up to this size are hashed again before use: about a second a GiB
 DISK_SECONDS = 600.0  # how long a full disk is waited for, so that the run's end can be written down
 FULL_DISK_BYTES = 1 << 20
-START_SECONDS = 30.0  # within which a submitted run's supervisor shows itself
 KILL_SECONDS = 10.0  # between asking the engine's processes to end and ending them, when a run is killed
 
 
@@ -117,7 +116,7 @@ class Supervisor:
                 _, state = runs.read(self.project, earlier)
                 if state.state == "finished":
                     break
-                if state.state in runs.ENDED or (state.pid and not runs.alive(state)):
+                if state.state in runs.ENDED or runs.is_lost(self.project, earlier, state):
                     raise WorkbenchError(
                         f"It needs the run {earlier}, which is {state.state if state.state in runs.ENDED else 'lost'}.",
                         f"Resume both: workbench runs resume {self.run.id}",
@@ -141,7 +140,7 @@ class Supervisor:
         )
         for row in rows:
             run, state = runs.read(self.project, row["id"])
-            lives = runs.alive(state) or (not state.pid and time.time() - run.created < START_SECONDS)
+            lives = runs.alive(state) or runs.starting(state)
             ready = all(runs.read(self.project, earlier)[1].state == "finished" for earlier in run.after)
             if run.accelerator and state.state == "queued" and lives and ready:
                 return run.id

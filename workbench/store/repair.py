@@ -31,7 +31,7 @@ def repair(project: Project) -> Repaired:
     """
     project.require_writable()
     for run, state in runs.all_runs(project):
-        if state.state not in runs.ENDED and runs.alive(state):
+        if runs.starting(state) or (state.state not in runs.ENDED and runs.alive(state)):
             raise WorkbenchError(f"The run {run.id} is {state.state}.", f"Stop it first: workbench runs stop {run.id}")
     with locked_catalog(project):
         # Built beside the old one: on a full disk the old one stays.

@@ -19,6 +19,7 @@ from workbench.store.project import Project
 
 State = Literal["queued", "running", "stopping", "stopped", "failed", "lost", "finished"]
 ENDED: frozenset[str] = frozenset({"stopped", "failed", "lost", "finished"})
+START_SECONDS = 30.0  # within which the supervisor of a queued run shows itself
 NEWEST = 5  # runs that are named to somebody who names one that there is not
 
 
@@ -46,6 +47,7 @@ class RunState:
     state: State
     reason: str = ""  # why it failed, stopped or was skipped, in one sentence
     remedy: str = ""
+    queued: float = 0.0  # since when this attempt's supervisor is expected; seconds since the epoch
     pid: int = 0  # of the supervisor
     pid_started: float = 0.0  # that process's start, so that another with its number is not taken for it
     started: float | None = None  # of the newest attempt's engine
@@ -72,9 +74,10 @@ def create(project: Project, catalog: Catalog, recipe: Recipe, **spec: Any) -> R
         durable.write_text(folder / "recipe.yaml", recipe.to_yaml())
         (folder / "events.jsonl").touch()
         (folder / "log.txt").touch()
-        durable.write_json(folder / "state.json", asdict(RunState(state="queued")))
+        state = RunState(state="queued", queued=run.created)
+        durable.write_json(folder / "state.json", asdict(state))
         durable.write_json(folder / "run.json", asdict(run))
-    index(catalog, run, RunState(state="queued"))
+    index(catalog, run, state)
     return run
 
 
@@ -170,6 +173,18 @@ def alive(state: RunState) -> bool:
     return state.pid > 0 and abs(process_started(state.pid) - state.pid_started) < 2
 
 
+def starting(state: RunState) -> bool:
+    """Whether its supervisor has still time to show itself."""
+    return state.state == "queued" and not state.pid and time.time() - state.queued < START_SECONDS
+
+
+def is_lost(project: Project, run_id: str, state: RunState) -> bool:
+    """Whether nobody is left to end the run, whose state was just read as `state`."""
+    if state.state in ENDED or starting(state) or alive(state):
+        return False
+    return read(project, run_id)[1] == state  # else it ended, or was resumed, between the two looks
+
+
 def process_started(pid: int) -> float:
     """When process `pid` started; 0.0 if there is none, or it is a zombie. Only to be compared with itself.
 
@@ -202,7 +217,7 @@ def find_lost(project: Project, catalog: Catalog) -> list[str]:
             continue
         if state.state in ENDED:
             index(catalog, run, state)  # the catalog missed the end
-        elif not alive(state) and (state.pid or time.time() - run.created > 30):  # a supervisor has 30 s to appear
+        elif is_lost(project, run.id, state):
             reason = "Its supervisor is gone: the machine was restarted, or the process was killed."
             remedy = f"Go on from its last checkpoint: workbench runs resume {run.id}"
             write_state(
