@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,20 +98,20 @@ def _judge_prompt(prompt: Prompt, verdicts: Verdicts, writer: PreferenceWriter, 
             writer.add(mark)
 
 
-class Verdicts:
+class Verdicts(ABC):
     """Says of two answers which is better, and counts."""
 
     def __init__(self) -> None:
         self.ties = 0
 
+    @abstractmethod
     def better(self, prompt: Prompt, first: Answer, second: Answer) -> bool | None:
         """True: the first, False: the second, None: neither."""
-        raise NotImplementedError
 
     def report(self) -> dict[str, Any]:
         return {"ties": self.ties}
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
         """Free what it holds."""
 
 

@@ -1,334 +1,27 @@
-"""What judging pairs and judging whole sets have in common: the prompt, the answers, and everything but the verdict."""
+"""What judging pairs and judging whole sets have in common: all but the verdict."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import ClassVar
-
-from textual import events
-from textual.app import ComposeResult
-from textual.containers import Container, Vertical
-from textual.timer import Timer
-from textual.widget import Widget
+from abc import abstractmethod
+from collections.abc import Callable
 
 from workbench.errors import WorkbenchError
 from workbench.preferences.arena import Arena
-from workbench.preferences.candidates import Answer, Prompt
 from workbench.preferences.judgements import Judgement
-from workbench.preferences.ranking import Ranking
-from workbench.preferences.scores import Scores
-from workbench.preferences.sets import CandidateSet
 from workbench.tui import safe
-from workbench.tui.live import Changes
-from workbench.tui.screens.base import WorkbenchScreen, entitle
-from workbench.tui.widgets.answer import AnswerText
-from workbench.tui.widgets.empty import Empty
-from workbench.tui.widgets.situation import Situation
+from workbench.tui.screens.arena_answers import AnswersScreen, unwritable
 
-LAYOUTS = 20  # that are waited for; a terminal may be too small for any answer
-AGAIN_SECONDS = 1.0  # between looks for further answers, while there is nothing to judge
-NAMES_SECONDS = 6.0  # that the models' names stand after a verdict
 MOST_TAGS = 8
-SPEAKERS = {"user": "You", "assistant": "Model", "system": "System", "tool": "Tool"}
 TAKEN_BACK = {
     "pair": "The verdict", "ranking": "The order", "skip": "The skip", "flag": "The flag",
     "edit": "The rewritten answer",
 }  # fmt: skip
 
 
-class Judging(WorkbenchScreen):
-    """The prompt above, answers below it. One of them is the active one: it has the focus."""
+class Judging(AnswersScreen):
+    """Judges the answers that it shows, in whatever way: a subclass says what a verdict is."""
 
-    MOST_ANSWERS: ClassVar[int] = 2
-    DEFAULT_CSS = """
-    Judging #none { display: none; }
-    Judging.-idle #none { display: block; }
-    Judging.-idle #work { display: none; }
-    Judging #work { height: 1fr; }
-    Judging #prompt { height: 5; }
-    Judging.-tall #prompt { height: 7; }
-    Judging.-very-tall #prompt { height: 10; }
-    Judging #answers { height: 1fr; }
-    Judging.-zoomed AnswerText { display: none; }
-    Judging.-zoomed AnswerText.-active { display: block; height: 1fr; }
-    Judging.-zoomed #prompt { height: 1fr; }
-    Judging.-zoomed.-on-prompt #answers { display: none; }
-    """
-
-    def __init__(self, item: CandidateSet, ranking: Ranking):
-        super().__init__()
-        self.item, self.ranking = item, ranking
-        self.arena: Arena | None = None
-        self.answers: Sequence[Answer] = ()  # as they are shown, in the order of the panes
-        self.tags: tuple[str, ...] = ()
-        self.note = ""
-        self._read: set[str] = set()  # answers that were shown to their end
-        self._names: Timer | None = None
-        self._scores: Scores | None = None
-        self._used = 0  # scores that the choice of pairs knows
-
-    def heading(self) -> str:
-        return f"Arena: {safe.line(self.item.id)}"
-
-    def body(self) -> ComposeResult:
-        yield Empty("The answers are being read ...", id="none")
-        with Vertical(id="work"):
-            yield AnswerText(id="prompt")
-            with Container(id="answers"):
-                for number in range(self.MOST_ANSWERS):
-                    yield AnswerText(id=f"answer-{number}")
-            yield from self.scale()
-        yield Situation()
-
-    def scale(self) -> ComposeResult:
-        """What says how to judge."""
-        yield from ()
-
-    # ------------------------------------------------------------------ life
-
-    def on_mount(self) -> None:
-        self.add_class("-idle")
-        self.run_worker(self._open(), exit_on_error=True)
-        self.set_interval(AGAIN_SECONDS, self._look_again)
-
-    async def _open(self) -> None:
-        ranking = self.ranking
-
-        def opened() -> Arena:
-            scores = None
-            if ranking.reward is not None:
-                self._scores = Scores(self.item.candidates, self.item.judgements, ranking.reward)
-                scores, self._used = dict(self._scores.scores), len(self._scores.scores)
-                self._scores.start()
-            return Arena(
-                self.item.candidates, self.item.judgements, ranking.rater, repeat=ranking.repeat,
-                overlap=ranking.overlap, scores=scores, between_models=ranking.between_models,
-            )  # fmt: skip
-
-        try:
-            arena = await asyncio.to_thread(opened)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
-        except OSError as error:
-            self.app.show_error(_unwritable(self.item, error))
-            return
-        self.arena = arena
-        if not self.is_attached:
-            self._close()
-            return
-        self.advance()
-
-    def on_unmount(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self.arena is not None:
-            self.arena.close()
-        if self._scores is not None:
-            self._scores.close()
-
-    def _look_again(self) -> None:
-        """Where there was nothing to judge, there may be now; and further answers may be scored."""
-        if self._scores is not None and self.arena is not None:
-            self._take_scores(self._scores, self.arena)
-        if self.arena is not None and self.has_class("-idle") and self.app.screen is self:
-            self.advance()
-
-    def _take_scores(self, scores: Scores, arena: Arena) -> None:
-        """Choose by the scores once all answers have one, and on the way each time there are twice as many."""
-        try:
-            scores.refresh()
-        except WorkbenchError as error:
-            self._scores = None
-            self.app.show_error(error)
-            return
-        answers = sum(len(prompt.answers) for prompt in arena.candidates.prompts.values())
-        number = len(scores.scores)
-        if number > self._used and (number >= 2 * self._used or len(scores.known) >= answers):
-            self._used = number
-            arena.choice.use_scores(scores.scores)
-            name = safe.line(scores.reward.name)
-            self.say(f"{name} has scored {number:,} of {answers:,} answers: where it is least sure comes first.")
-
-    def show(self, changes: Changes) -> None:
-        if self.answers and not isinstance(self.focused, AnswerText):
-            self._focus(self.panes[0])
-
-    # ------------------------------------------------------------------ what is shown
-
-    @property
-    def panes(self) -> list[AnswerText]:
-        """Those that hold an answer."""
-        return [self.query_one(f"#answer-{number}", AnswerText) for number in range(len(self.answers))]
-
-    @property
-    def active(self) -> int:
-        """Place of the answer that has the focus, or had it before the prompt."""
-        return next((place for place, pane in enumerate(self.panes) if pane.has_class("-active")), 0)
-
-    @property
-    def unread(self) -> list[int]:
-        """Places of the answers that were not shown to their end."""
-        return [place for place, pane in enumerate(self.panes) if not pane.read]
-
-    def draw(self) -> tuple[Prompt, Sequence[Answer]] | None:
-        """The next prompt with the answers to show, from the arena; None if there is none now."""
-        raise NotImplementedError
-
-    def letter(self, place: int) -> str:
-        """What an answer is called while nobody may know who wrote it."""
-        raise NotImplementedError
-
-    def advance(self) -> None:
-        """Draw and show what comes next."""
-        if self.arena is None:
-            return
-        self.tags, self.note = (), ""
-        try:
-            drawn = self.draw()
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            drawn = None
-        if drawn is None:
-            self.answers = ()
-            self._say_why_idle()
-            self.add_class("-idle")
-            self.tell_situation()
-            self.refresh_keys()
-        else:
-            self.put(*drawn)
-
-    def put(self, prompt: Prompt, answers: Sequence[Answer]) -> None:
-        """Show these, also where nothing was shown."""
-        if self.has_class("-idle"):
-            self.remove_class("-idle")
-            self._present_once_laid_out(prompt, answers)
-        else:
-            self.present(prompt, answers)
-
-    def _present_once_laid_out(self, prompt: Prompt, answers: Sequence[Answer], tries: int = LAYOUTS) -> None:
-        """What is on the screen before the panes have their sizes would count as read."""
-        if tries and not self.query_one("#answers").size.height:
-            self.call_after_refresh(self._present_once_laid_out, prompt, answers, tries - 1)
-        elif self.is_attached:
-            self.present(prompt, answers)
-
-    def present(self, prompt: Prompt, answers: Sequence[Answer]) -> None:
-        """Show these."""
-        before = len(self.answers)
-        self.answers = answers
-        self.query_one("#prompt", AnswerText).show(as_text(prompt), at_end=True)
-        for pane, answer in zip(self.panes, answers, strict=True):
-            pane.show(answer.text, read=answer.id in self._read)
-        if before != len(answers):
-            self._fit()
-        self._focus(self.panes[0])
-        self._entitle()
-        self.tell_situation()
-
-    def _fit(self) -> None:
-        for number in range(self.MOST_ANSWERS):
-            self.query_one(f"#answer-{number}").set_class(number >= len(self.answers), "-unused")
-        self.refresh_keys()
-
-    def _entitle(self) -> None:
-        question = self.query_one("#prompt", AnswerText)
-        entitle(question, "Prompt", "Tab, then arrows: more of it" if question.overflows else "")
-        for place, pane in enumerate(self.panes):
-            # What fits is seen as soon as it is drawn; to say before that it is not would draw it twice.
-            left = pane.lines_left if pane.overflows and not pane.read else 0
-            entitle(pane, self.pane_title(place), f"{left} more line{'s' if left > 1 else ''}: Space" if left else "")
-
-    def pane_title(self, place: int) -> str:
-        return self.letter(place)
-
-    def _focus(self, pane: Widget) -> None:
-        self._activate(pane)
-        if self.focused is not pane:
-            self.set_focus(pane)
-
-    def _activate(self, pane: Widget) -> None:
-        """Take note of which text has the focus, however it got there."""
-        on_prompt = pane.id == "prompt"
-        if not on_prompt:
-            for other in self.panes:
-                other.set_class(other is pane, "-active")
-        self.set_class(on_prompt, "-on-prompt")
-        self.share_room()
-
-    def share_room(self) -> None:
-        """Give each answer its height, where that depends on what they hold."""
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        if isinstance(event.widget, AnswerText):
-            self._activate(event.widget)
-
-    def on_answer_text_shown(self, event: AnswerText.Shown) -> None:
-        self._read |= {answer.id for pane, answer in zip(self.panes, self.answers, strict=True) if pane.read}
-        self._entitle()
-
-    def tell_situation(self) -> None:
-        """The line below the answers."""
-        arena = self.arena
-        if arena is None:
-            return
-        choice = arena.choice
-        parts = [f"{choice.total - choice.left:,} of {choice.total:,} pairs judged", safe.line(arena.rater)]
-        if self.tags:
-            parts.insert(0, "tags: " + safe.line(", ".join(self.tags)))
-        if self.note:
-            parts.insert(0, "with a note")
-        self.query_one(Situation).stand("  ·  ".join(parts))
-
-    def say(self, sentence: str, style: str = "muted") -> None:
-        """Something on the line below the answers, for a while."""
-        if self._names is not None:
-            self._names.stop()
-        self.query_one(Situation).say(sentence, style)
-        self._names = self.set_timer(NAMES_SECONDS, lambda: self.query_one(Situation).say(""))
-
-    def reveal(self) -> str:
-        """Who wrote what, once it is judged; the temperatures too, where they are what differs."""
-        drawn = len({answer.temperature for answer in self.answers}) > 1
-        parts = []
-        for place, answer in enumerate(self.answers):
-            how = f" at {answer.temperature:g}" if drawn else ""
-            parts.append(f"{self.letter(place)} {safe.line(answer.model)}{how}")
-        return "It was " + ", ".join(parts) + "."
-
-    def _say_why_idle(self) -> None:
-        arena, none = self.arena, self.query_one("#none", Empty)
-        assert arena is not None
-        name, left = safe.line(self.item.name), arena.choice.left
-        run = self.app.live.runs.get(self.item.run) if self.app.live and self.item.run else None
-        if run is not None and run.active:
-            done = f": {run.step} of {run.total_steps} prompts" if run.total_steps else ""
-            none.say(
-                f"{safe.line(run.id)} is still writing answers{done}. The next ones show by themselves.",
-                ("g r", "watch the run"), ("i", "what the judgements have come to"), ("z", "take the last one back"),
-            )  # fmt: skip
-        elif not arena.candidates.prompts:
-            none.say("There are no answers in this set.", ("Esc", "back to the other sets"))
-        elif left and not self.ranking.whole_sets:
-            none.say(
-                f"The last {left:,} pairs are before others at this moment, or were skipped.",
-                ("i", "what the judgements have come to"), ("z", "take the last one back"),
-            )  # fmt: skip
-        else:
-            what = "sets" if self.ranking.whole_sets else "pairs"
-            none.say(
-                f"All {what} are judged. Train a reward model on them, or a model at once: "
-                f"workbench reward --base MODEL --preferences {name}, or dpo in its place.",
-                (":reward", "its form"),
-                (":dpo", "the form for training at once"),
-                ("i", "what the judgements have come to"),
-                ("z", "take the last one back"),
-                ("Esc", "to the other sets"),
-            )
-
-    # ------------------------------------------------------------------ what a judgement is made of
+    why_not_skip = why_not_flag = why_not_edit = why_not_tags = why_not_note = AnswersScreen.why_idle
 
     def carry_out(self, said: Callable[[Arena], object], told: str) -> None:
         """`said(arena)`, which is on disk when it returns; then the next."""
@@ -340,61 +33,10 @@ class Judging(WorkbenchScreen):
             self.app.show_error(error)
             return
         except OSError as error:
-            self.app.show_error(_unwritable(self.item, error))
+            self.app.show_error(unwritable(self.item, error))
             return
         self.say(told)
         self.advance()
-
-    def all_read(self) -> bool:
-        """Whether every answer was shown to its end; says of which that is not so."""
-        unread = self.unread
-        if unread:
-            names = " and ".join(self.letter(place) for place in unread)
-            verb = "was" if len(unread) == 1 else "were"
-            self.say(f"{names} {verb} not shown to the end yet: Space pages on.", "warn")
-        return not unread
-
-    # ------------------------------------------------------------------ actions
-
-    def _why_idle(self, _: str = "") -> str | None:
-        return None if self.answers else "There is nothing to judge now."
-
-    why_not_page = why_not_next = why_not_previous = why_not_zoom = _why_idle
-    why_not_skip = why_not_flag = why_not_edit = why_not_tags = why_not_note = _why_idle
-
-    def do_page(self, _: str = "") -> None:
-        """On in the active answer; at its end, to the next that was not read to its end."""
-        pane = self.panes[self.active]
-        if pane.read and self.unread:
-            after = [place for place in self.unread if place > self.active] or self.unread
-            pane = self.panes[after[0]]
-            self._focus(pane)
-            if not self._stands_at_beginning(pane):
-                pane.page_on()
-        else:
-            self._focus(pane)
-            pane.page_on()
-
-    def _stands_at_beginning(self, pane: AnswerText) -> bool:
-        """Whether showing the pane is all that is wanted: it was hidden, or is seen from its first line."""
-        return not pane.region or (pane.scroll_offset.y == 0 and pane.lines_left == len(pane.lines))
-
-    def do_next(self, _: str = "") -> None:
-        self._step(1)
-
-    def do_previous(self, _: str = "") -> None:
-        self._step(-1)
-
-    def _step(self, by: int) -> None:
-        prompt = self.query_one("#prompt", AnswerText)
-        ring: list[AnswerText] = [*self.panes, *([prompt] if prompt.overflows or self.has_class("-zoomed") else [])]
-        here = ring.index(prompt) if self.has_class("-on-prompt") and prompt in ring else self.active
-        self._focus(ring[(here + by) % len(ring)])
-
-    def do_zoom(self, _: str = "") -> None:
-        self.toggle_class("-zoomed")
-        self.share_room()
-        self.refresh_keys()
 
     def do_skip(self, _: str = "") -> None:
         self.carry_out(lambda arena: arena.skip(), "Skipped: it does not come to you again.")
@@ -462,7 +104,7 @@ class Judging(WorkbenchScreen):
         try:
             last = arena.undo()
         except OSError as error:
-            self.app.show_error(_unwritable(self.item, error))
+            self.app.show_error(unwritable(self.item, error))
             return
         if last is None:
             self.say("There is nothing to take back.", "warn")
@@ -471,9 +113,9 @@ class Judging(WorkbenchScreen):
         self.say(f"{TAKEN_BACK[last.kind]} is taken back.")
         self.tell_situation()
 
+    @abstractmethod
     def show_again(self, last: Judgement) -> None:
         """Show what the judgement was about that was taken back, where that can be judged here."""
-        raise NotImplementedError
 
     def do_standing(self, _: str = "") -> None:
         from workbench.tui.screens.arena_standing import StandingDialog
@@ -485,24 +127,3 @@ class Judging(WorkbenchScreen):
         return None if self.arena is not None else "The answers are being read."
 
     why_not_undo = why_not_standing
-
-    def do_back(self, _: str = "") -> None:
-        if self.has_class("-zoomed"):
-            self.do_zoom()
-        else:
-            self.dismiss()
-
-
-def as_text(prompt: Prompt) -> str:
-    """The conversation; who speaks is said where that is more than one question."""
-    messages = prompt.messages
-    if len(messages) == 1:
-        return str(messages[0]["content"])
-    return "\n\n".join(f"{SPEAKERS.get(item['role'], item['role'])}: {item['content']}" for item in messages)
-
-
-def _unwritable(item: CandidateSet, error: OSError) -> WorkbenchError:
-    return WorkbenchError(
-        f"The judgement could not be kept in {item.judgements}: {error.strerror or error}.",
-        "Make room on the disk, or make the folder writable, then judge this one again.",
-    )

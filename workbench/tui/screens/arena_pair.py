@@ -113,7 +113,7 @@ class PairScreen(Judging):
             told = self.reveal()
             self.carry_out(lambda arena: arena.judge("both_bad", tags=self.tags, note=self.note), told)
 
-    why_not_a_much = why_not_a = why_not_tie = why_not_b = why_not_b_much = why_not_both_bad = Judging._why_idle
+    why_not_a_much = why_not_a = why_not_tie = why_not_b = why_not_b_much = why_not_both_bad = Judging.why_idle
 
 
 def upper_height(height: int, above: int, below: int, active: int) -> int:

@@ -182,7 +182,7 @@ class SetScreen(Judging):
     def why_not_keep(self, _: str = "") -> str | None:
         left = len(self.answers) - len(self.order.placed)
         if not self.answers:
-            return self._why_idle()
+            return self.why_idle()
         return f"{left} answers have no place yet." if left > 1 else "One answer has no place yet." if left else None
 
     def do_keep(self, _: str = "") -> None:
@@ -223,5 +223,5 @@ class SetScreen(Judging):
     def do_eighth(self, _: str = "") -> None:
         self._place(8)
 
-    why_not_first = why_not_second = why_not_third = why_not_fourth = Judging._why_idle
-    why_not_fifth = why_not_sixth = why_not_seventh = why_not_eighth = Judging._why_idle
+    why_not_first = why_not_second = why_not_third = why_not_fourth = Judging.why_idle
+    why_not_fifth = why_not_sixth = why_not_seventh = why_not_eighth = Judging.why_idle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from workbench.store.project import Project
@@ -21,9 +22,9 @@ class RunActions(Mixin):
     """Mixed into a screen that has a `run` under its cursor. An argument names another run instead."""
 
     @property
+    @abstractmethod
     def run(self) -> RunRow | None:  # type: ignore[override]
         """The run under the cursor."""
-        raise NotImplementedError
 
     def _meant(self, argument: str) -> RunRow | None:
         """The run that an argument names (id, number, or name: its newest), or the one under the cursor."""

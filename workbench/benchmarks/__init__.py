@@ -1,0 +1,1 @@
+"""Benchmarks: whether a model got better, down to the single answer."""
