@@ -22,7 +22,7 @@ from engines.pytorch.policy import Policy
 from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.ppo.answers import answer_means, drawing_of, write_share
 from engines.pytorch.ppo.iteration import ANSWERS, EVALUATION, Stopwatch, add_gradients
-from engines.pytorch.ppo.prompts import Prompt, Prompts, longest_sequence, read_prompts, warn_of_prompts
+from engines.pytorch.ppo.prompts import Prompt, Prompts, read_prompts, room_for_prompts, warn_of_prompts
 from engines.pytorch.ppo.scoring import LanguageScorer, Rows, Written
 from engines.pytorch.rewards import Source, open_sources
 from engines.pytorch.tokenizer import TextTokenizer
@@ -36,16 +36,16 @@ SMALLEST_DEVIATION = 1e-4  # added to a group's, as in TRL
 
 def grpo(job: Job, reporter: Reporter) -> None:
     """Raise the rewards of a model's answers, or go on from the run's newest whole checkpoint."""
-    recipe: GrpoRecipe = validate(GrpoRecipe, job.recipe).resolved()
+    asked: GrpoRecipe = validate(GrpoRecipe, job.recipe).resolved()
 
     def make(place: Workplace) -> Made:
         policy = place.policy()
-        length = longest_sequence(recipe, policy.context_length)
+        recipe = asked.fitted(policy.context_length)
         sources = open_sources(recipe, job.inputs, place.device, place.dtype)
         prompts = read_prompts(
             job.inputs["prompts"],
             policy.tokenizer,
-            longest=length - recipe.generation.max_completion_length,
+            longest=room_for_prompts(recipe),
             fraction=recipe.validation_fraction,
             seed=recipe.seed,
         )
@@ -56,18 +56,18 @@ def grpo(job: Job, reporter: Reporter) -> None:
             policy, recipe, place, trainer=trainer, scorer=scorer, prompts=prompts, sources=sources, reference=reference
         )
         needed = method.batch_size // recipe.num_generations
-        for message in warn_of_prompts(prompts, recipe, length, needed):
+        for message in warn_of_prompts(prompts, recipe, needed):
             reporter.emit(Warned(message=message))
         return Made(
             method,
             epoch_steps=math.ceil(len(prompts.train) / needed),
-            micro_tokens=(recipe.batch.per_device_batch_size or method.batch_size) * length,
+            micro_tokens=(recipe.batch.per_device_batch_size or method.batch_size) * (recipe.max_length or 0),
             held_out_text="\n\n".join(prompt.text for prompt in prompts.held_out),
             # 2 a weight and token for writing and for each of two scores, over the 6 of a pass.
             flops_factor=(6 + 6 * recipe.num_iterations) / 6.0,
         )
 
-    train(job, reporter, recipe, make)
+    train(job, reporter, asked, make)
 
 
 def new_losses(policy: Policy, recipe: GrpoRecipe, place: Workplace, scorer: LanguageScorer) -> Any:
@@ -101,7 +101,7 @@ def new_losses(policy: Policy, recipe: GrpoRecipe, place: Workplace, scorer: Lan
         Losses, configuration, policy, recipe, place.job.directory, disable_dropout=not recipe.adapter.lora_dropout,
         gradient_accumulation_steps=recipe.batch.gradient_accumulation_steps, num_generations=recipe.num_generations,
         epsilon=recipe.epsilon, temperature=recipe.generation.temperature,
-        max_completion_length=recipe.generation.max_completion_length,
+        max_completion_length=recipe.generation.longest,
     )  # fmt: skip
     # Given to TRL's constructor it would open a reference of its own, from the disk.
     trainer.beta = recipe.beta
@@ -157,7 +157,7 @@ class GrpoMethod(GradientMethod):
             self._reference = LanguageScorer(reference, recipe.generation.temperature)
         self._texts = TextTokenizer(policy.base)
         self.batch_size = recipe.batch.batch_size or 1
-        self.step_tokens = self.batch_size * recipe.generation.max_completion_length
+        self.step_tokens = self.batch_size * recipe.generation.longest
         self._figures: dict[str, float] = {}  # of the newest step
         self._ready: _Answered | None = None  # of a step that is not made yet
 

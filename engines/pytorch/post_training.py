@@ -67,12 +67,7 @@ class Workplace:
                 f"The tokenizer of {self.recipe.base} has no token that ends an answer.",
                 "Name one as eos_token in its tokenizer_config.json.",
             )
-        length = self.recipe.max_length
-        if length is not None and length > policy.context_length:
-            raise WorkbenchError(
-                f"max_length is {length:,} tokens, and the context of {self.recipe.base} is {policy.context_length:,}.",
-                f"Set --max-length to {policy.context_length} at most.",
-            )
+        self.recipe.require_fit(policy.context_length)
         return policy
 
     def max_length(self, policy: Policy) -> int:

@@ -340,13 +340,29 @@ def test_prompts_that_leave_no_room(world: Path, tmp_path: Path) -> None:
     listener = Listener()
     ppo(job_of(world, tmp_path / "run", {"prompts": tmp_path / "some"}, **{"schedule.max_steps": 1}), listener)
     messages = [event.message for event in listener.all(Warned)]
-    assert messages[0].startswith("1 prompts are longer than 240 tokens")
-    assert messages[1].startswith("There are only 1 prompts to learn on")
+    assert messages[0].startswith("1 prompt is longer than 240 tokens")
+    assert messages[1].startswith("Only 1 prompt to learn on")
+    assert messages[2].startswith("The held-out reward rests on 1 prompt: ")
     write_prompts(tmp_path / "none", [long, long + "more"])
-    with pytest.raises(WorkbenchError, match="There are 0 prompts, after 2 of more than 240 tokens were left out"):
+    with pytest.raises(WorkbenchError, match="0 of the 2 prompts can be used, 2 have over 240 tokens"):
         ppo(job_of(world, tmp_path / "bad", {"prompts": tmp_path / "none"}), Listener())
     with pytest.raises(WorkbenchError, match="Answers of 256 tokens leave no room"):
         ppo(job_of(world, tmp_path / "bad", **{"generation.max_completion_length": 256}), Listener())
+
+
+def test_answers_are_as_long_as_the_context_allows() -> None:
+    def fitted(context: int, **settings: Any) -> tuple[int | None, int | None]:
+        recipe = recipe_of(**{"generation.max_completion_length": None, **settings}).fitted(context)
+        return recipe.max_length, recipe.generation.max_completion_length
+
+    assert fitted(8192) == (1024, 128)
+    assert fitted(128) == (128, 64)
+    assert fitted(8192, max_length=100) == (100, 50)
+    assert fitted(256, **{"generation.max_completion_length": 200}) == (256, 200)
+    with pytest.raises(WorkbenchError, match="Answers of 128 tokens leave no room for a prompt"):
+        fitted(128, **{"generation.max_completion_length": 128})
+    with pytest.raises(WorkbenchError, match="max_length is 200 tokens, and the context is 128"):
+        fitted(128, max_length=200)
 
 
 def test_a_reward_that_is_no_number(world: Path, tmp_path: Path) -> None:

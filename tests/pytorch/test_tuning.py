@@ -286,7 +286,7 @@ def test_long_rows_are_cut_and_counted(workspace: TuningWorkspace) -> None:
 
 
 def test_a_length_beyond_the_context_is_refused(workspace: TuningWorkspace) -> None:
-    with pytest.raises(WorkbenchError, match="max_length is 500 tokens, and the context of base is 128"):
+    with pytest.raises(WorkbenchError, match="max_length is 500 tokens, and the context is 128"):
         run(workspace.job("sft", "long", CHATS, max_length=500))
 
 

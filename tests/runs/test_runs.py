@@ -231,6 +231,24 @@ def test_a_damaged_input_is_refused(project: Project, catalog: Catalog) -> None:
     assert "tokenizer/bpe, is damaged: tokenizer.json has changed" in states[0].reason
 
 
+def test_what_a_model_cannot_read_is_refused_before_a_run_is_made(
+    project: Project, catalog: Catalog, tmp_path: Path
+) -> None:
+    make(project, catalog, pretrain_recipe(steps=2))  # its context is 64
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("the cat\na dog\n")
+    before = len(list(runs.all_runs(project)))
+    for settings, refused in (
+        ({"generation": {"max_completion_length": 64}}, "Answers of 64 tokens leave no room for a prompt"),
+        ({"max_length": 65}, "max_length is 65 tokens, and the context is 64"),
+    ):
+        values = {"stage": "grpo", "base": "base", "prompts": str(prompts), "reward_pattern": "cat", **settings}
+        steps = plan(project, catalog, [recipe_from(values)])
+        with pytest.raises(WorkbenchError, match=refused):
+            submit(project, catalog, steps)
+    assert len(list(runs.all_runs(project))) == before
+
+
 def test_killing_a_run_ends_it_without_waiting(project: Project, catalog: Catalog) -> None:
     run = start(project, catalog)
     until(lambda: losses(project, catalog, run))

@@ -9,16 +9,27 @@ from pydantic import Field
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import FUNCTION, PATH_OR_NAME, Reads, Section
-from workbench.recipes.tuning import TuningRecipe, TuningScheduleSection
+from workbench.recipes.tuning import DERIVED_LENGTH, TuningRecipe, TuningScheduleSection
+
+DERIVED_ANSWER = 128  # tokens, where nothing is said and the context allows it
 
 
 class GenerationSection(Section):
     """How answers are written."""
 
-    max_completion_length: int = Field(
-        128, ge=1, le=65_536, description="Longest answer.", json_schema_extra={"unit": "tokens"}
+    max_completion_length: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        description=f"Longest answer. Derived: {DERIVED_ANSWER}, or half of a sequence where that is less.",
+        json_schema_extra={"unit": "tokens"},
     )
     temperature: float = Field(1.0, gt=0, description="Of drawing tokens; 1 samples from the policy itself.")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest answer, where sequences have room for it."""
+        return self.max_completion_length or DERIVED_ANSWER
 
 
 class StepsSection(TuningScheduleSection):
@@ -50,6 +61,26 @@ class ReinforcementRecipe(TuningRecipe):
     )
     schedule: StepsSection = Field(default_factory=StepsSection)
     generation: GenerationSection = Field(default_factory=GenerationSection)
+
+    def require_fit(self, context: int) -> None:
+        self.fitted(context)
+
+    def fitted(self, context: int) -> Self:
+        """The recipe with max_length and max_completion_length set; `context` is the smallest, in tokens, of the
+        models that read a prompt with its answer.
+
+        Raises `WorkbenchError` if answers leave no room for a prompt, or sequences are longer than the context.
+        """
+        TuningRecipe.require_fit(self, context)
+        length = self.max_length or min(DERIVED_LENGTH, context)
+        answer = self.generation.max_completion_length or min(DERIVED_ANSWER, length // 2)
+        if answer >= length:
+            raise WorkbenchError(
+                f"Answers of {answer:,} tokens leave no room for a prompt: a sequence can have {length:,} tokens.",
+                f"Set --max-completion-length to {length // 2} or less.",
+            )
+        generation = self.generation.model_copy(update={"max_completion_length": answer})
+        return self.model_copy(update={"max_length": length, "generation": generation})
 
 
 class GrpoRecipe(ReinforcementRecipe):

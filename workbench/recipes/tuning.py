@@ -140,6 +140,14 @@ class TuningRecipe(Recipe):
         self._check()
         return self.model_copy(update=update)
 
+    def require_fit(self, context: int) -> None:
+        """Raises `WorkbenchError` if sequences are to be longer than `context`, the tokens that their readers take."""
+        if self.max_length is not None and self.max_length > context:
+            raise WorkbenchError(
+                f"max_length is {self.max_length:,} tokens, and the context is {context:,}.",
+                f"Set --max-length to {context} at most.",
+            )
+
     def _check(self) -> None:
         """Raises `WorkbenchError` for settings that exclude each other."""
         adapter = self.adapter

@@ -12,9 +12,8 @@ from workbench.recipes.estimate import LOGITS_BYTES, PROCESS_BYTES
 from workbench.recipes.preference import DpoRecipe, KtoRecipe, PreferenceRecipe
 from workbench.recipes.reinforcement import GrpoRecipe, PpoRecipe, ReinforcementRecipe
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
-from workbench.recipes.tuning import TuningRecipe
+from workbench.recipes.tuning import DERIVED_LENGTH, TuningRecipe
 
-DERIVED_LENGTH = 1024  # of sequences, where the recipe names none and the context is longer
 NF4_BYTES = 0.53  # a weight, with its scales
 TRAINED_BYTES = 16  # a weight in float32, its gradient and AdamW's two moments
 
@@ -162,7 +161,7 @@ def _activations(recipe: TuningRecipe, shape: Shape, length: int, device: int) -
     """Bytes of what autograd saves, and of the logits with their gradient; as of pretraining, see `estimate`."""
     number = 2 if recipe.precision.dtype == "bfloat16" else 4
     if isinstance(recipe, ReinforcementRecipe):
-        length = min(length, recipe.generation.max_completion_length * 2)  # prompts are about as long as answers
+        length = min(length, recipe.generation.longest * 2)  # prompts are about as long as answers
     answers = 2 if isinstance(recipe, PreferenceRecipe) and not isinstance(recipe, KtoRecipe) else 1
     tokens = device * answers * length
     block = 8.5 * shape.width + 4 * shape.inner

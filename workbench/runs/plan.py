@@ -19,8 +19,10 @@ from workbench.recipes.corpus import ImportRecipe, ShardsRecipe
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.models import MergeAdapterRecipe
 from workbench.recipes.pretrain import PretrainRecipe
+from workbench.recipes.reinforcement import PpoRecipe
+from workbench.recipes.tuning import TuningRecipe
 from workbench.store import judgements, runs
-from workbench.store.artifacts import Artifact, by_identity, identity_of, is_adapter, resolve, resolve_any
+from workbench.store.artifacts import Artifact, by_identity, folder_of, identity_of, is_adapter, resolve, resolve_any
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
@@ -229,6 +231,22 @@ def _resumable(project: Project, catalog: Catalog, identity: str, name: str) -> 
         if runs.checkpoints(project, row["id"]) or (runs.folder_of(project, row["id"]) / CANDIDATES).exists():
             return row["id"]
     return None
+
+
+def require_fit(project: Project, catalog: Catalog, step: Step) -> None:
+    """Raises `WorkbenchError` if a model that is made already cannot read sequences as long as the recipe asks for."""
+    if not isinstance(step.recipe, TuningRecipe):
+        return
+    from workbench.corpus.context import context_length
+
+    found = []
+    # PPO's value model is the reward model, trained further: it reads whole sequences, as the policy does.
+    for role in ("base", "reward") if isinstance(step.recipe, PpoRecipe) else ("base",):
+        if item := step.inputs.get(role):
+            made = by_identity(project, catalog, item["kind"], item["identity"])
+            found.append(context_length(folder_of(project, made)) if made else None)
+    if contexts := [context for context in found if context]:
+        step.recipe.require_fit(min(contexts))
 
 
 def require_engine(recipe: Recipe) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
-from workbench.runs.plan import Step, require_engine
+from workbench.runs.plan import Step, require_engine, require_fit
 from workbench.store import runs
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
@@ -21,13 +21,15 @@ from workbench.store.project import Project
 def submit(project: Project, catalog: Catalog, steps: Sequence[Step]) -> list[str | None]:
     """Start what has to run; the run of each step, or None where it is made already.
 
-    Raises `WorkbenchError` before anything starts if the project is read-only or an engine is missing.
+    Raises `WorkbenchError` before anything starts if the project is read-only, an engine is missing, or a model reads
+    less than it is asked to.
     """
     if any(step.action != "made" for step in steps):
         project.require_writable()
     for step in steps:
         if step.action in ("new", "resume"):
             require_engine(step.recipe)
+            require_fit(project, catalog, step)
     started: list[str | None] = []
     for step in steps:
         if step.action == "made":

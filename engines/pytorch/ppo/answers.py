@@ -16,7 +16,8 @@ from workbench.recipes.reinforcement import GenerationSection
 
 
 def drawing_of(policy: Policy, section: GenerationSection) -> Drawing:
-    """How the policy writes. Raises `WorkbenchError` if nothing ends its answers."""
+    """How the policy writes; `section` is a fitted recipe's. Raises `WorkbenchError` if nothing ends its answers."""
+    assert section.max_completion_length is not None
     tokenizer = policy.tokenizer
     if not tokenizer.end_ids:
         raise WorkbenchError(

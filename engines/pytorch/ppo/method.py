@@ -34,7 +34,7 @@ class PpoMethod:
         self._learner, self._prompts = learner, prompts
         self.recipe, self.models = learner.recipe, learner.models
         self.policy, self.optimizer = learner.models.policy, learner.optimizer
-        self.step_tokens = self.batch_size * self.recipe.generation.max_completion_length
+        self.step_tokens = self.batch_size * self.recipe.generation.longest
         self.trained_module: nn.Module = learner.models.trained()
         self._figures: dict[str, float] = {}  # of the newest step
         self._ready: _Scored | None = None  # of a step that is not made yet

@@ -14,9 +14,10 @@ from workbench.corpus.chats.split import held_out_rows, prompt_key
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError
 from workbench.recipes.reinforcement import ReinforcementRecipe
+from workbench.wording import amount
 
 MOST_HELD_OUT = 64  # prompts that are answered at each evaluation
-DERIVED_LENGTH = 1024  # tokens of a sequence, if nothing is said
+FEW_HELD_OUT = 8  # the mean of fewer rewards moves by a third of their deviation or more from answer to answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,38 +54,27 @@ class Prompts:
         return np.random.default_rng((self.seed, number)).permutation(len(self.train))
 
 
-def longest_sequence(recipe: ReinforcementRecipe, context: int) -> int:
-    """Tokens of a prompt with its answer, at most; `context` is the smallest that reads both.
-
-    Raises `WorkbenchError` if answers alone would fill it, or --max-length is beyond the context.
-    """
-    length = recipe.max_length or min(DERIVED_LENGTH, context)
-    answer = recipe.generation.max_completion_length
-    if length > context:
-        raise WorkbenchError(
-            f"max_length is {length:,} tokens, and the models read {context:,}.",
-            f"Set --max-length to {context} at most.",
-        )
-    if answer >= length:
-        raise WorkbenchError(
-            f"Answers of {answer:,} tokens leave no room for a prompt: a sequence can have {length:,} tokens.",
-            f"Set --max-completion-length to {length // 2} or less.",
-        )
-    return length
-
-
-def warn_of_prompts(prompts: Prompts, recipe: ReinforcementRecipe, length: int, needed: int) -> list[str]:
-    """What is odd about them and no reason to end; `needed` are answered in an iteration."""
-    answer = recipe.generation.max_completion_length
+def warn_of_prompts(prompts: Prompts, recipe: ReinforcementRecipe, needed: int) -> list[str]:
+    """What is odd about them and no reason to end; `needed` are answered in an iteration. `recipe` is fitted."""
     messages = []
     if prompts.too_long:
         messages.append(
-            f"{prompts.too_long:,} prompts are longer than {length - answer:,} tokens, which is what an answer of "
-            f"{answer:,} leaves, and are left out."
+            f"{amount(prompts.too_long, 'prompts', 'are')} longer than {room_for_prompts(recipe):,} tokens, which is "
+            f"what an answer of {recipe.generation.longest:,} leaves: left out."
         )
     if len(prompts.train) < needed:
-        messages.append(f"There are only {len(prompts.train):,} prompts to learn on: each iteration repeats some.")
+        messages.append(f"Only {amount(len(prompts.train), 'prompts')} to learn on: each iteration repeats some.")
+    if len(prompts.held_out) < FEW_HELD_OUT:
+        messages.append(
+            f"The held-out reward rests on {amount(len(prompts.held_out), 'prompts')}: it says little. More prompts, "
+            "or a larger --validation-fraction, make it steadier."
+        )
     return messages
+
+
+def room_for_prompts(recipe: ReinforcementRecipe) -> int:
+    """Tokens that the longest answer leaves for its prompt; `recipe` is fitted."""
+    return (recipe.max_length or 0) - recipe.generation.longest
 
 
 def read_prompts(folder: Path, tokenizer: ChatTokenizer, *, longest: int, fraction: float, seed: int) -> Prompts:
@@ -113,9 +103,10 @@ def read_prompts(folder: Path, tokenizer: ChatTokenizer, *, longest: int, fracti
     train = [prompt for prompt, is_out in zip(prompts, out, strict=True) if not is_out]
     held_out = [prompt for prompt, is_out in zip(prompts, out, strict=True) if is_out]
     if not train or not held_out:
-        left_out = f", after {too_long:,} of more than {longest:,} tokens were left out" if too_long else ""
+        left_out = f", {too_long:,} have over {longest:,} tokens" if too_long else ""
         raise WorkbenchError(
-            f"There are {len(prompts)} prompts{left_out}, and at least two are needed: to learn from, and to hold out.",
+            f"{len(prompts)} of the {amount(len(prompts) + too_long, 'prompts')} can be used{left_out}; at least two "
+            "are needed: to learn from, and to hold out.",
             "Raise --max-length, or lower --max-completion-length." if too_long else "Give more prompts.",
         )
     return Prompts(train=train, held_out=held_out[:MOST_HELD_OUT], too_long=too_long, seed=seed)

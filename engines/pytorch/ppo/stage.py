@@ -9,7 +9,7 @@ from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.ppo.iteration import Learner
 from engines.pytorch.ppo.method import PpoMethod
 from engines.pytorch.ppo.models import Models, open_models
-from engines.pytorch.ppo.prompts import longest_sequence, read_prompts, warn_of_prompts
+from engines.pytorch.ppo.prompts import read_prompts, room_for_prompts, warn_of_prompts
 from workbench.contract import Job, Reporter, Warned
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.recipes.base import validate
@@ -18,15 +18,15 @@ from workbench.recipes.reinforcement import PpoRecipe
 
 def ppo(job: Job, reporter: Reporter) -> None:
     """Raise the reward of a model's answers, or go on from the run's newest whole checkpoint."""
-    recipe: PpoRecipe = validate(PpoRecipe, job.recipe).resolved()
+    asked: PpoRecipe = validate(PpoRecipe, job.recipe).resolved()
 
     def make(place: Workplace) -> Made:
-        models = open_models(job.inputs["base"], job.inputs["reward"], recipe, place.device, place.dtype)
-        length = longest_sequence(recipe, min(models.policy.context_length, models.value.context_length))
+        models = open_models(job.inputs["base"], job.inputs["reward"], asked, place.device, place.dtype)
+        recipe = asked.fitted(min(models.policy.context_length, models.value.context_length))
         prompts = read_prompts(
             job.inputs["prompts"],
             models.policy.tokenizer,
-            longest=length - recipe.generation.max_completion_length,
+            longest=room_for_prompts(recipe),
             fraction=recipe.validation_fraction,
             seed=recipe.seed,
         )
@@ -34,13 +34,13 @@ def ppo(job: Job, reporter: Reporter) -> None:
         for group in adamw(models.value.model, recipe.optimizer).param_groups:
             optimizer.add_param_group(group)
         method = PpoMethod(Learner(models, recipe, optimizer, place.processes), prompts)
-        for message in warn_of_prompts(prompts, recipe, length, method.batch_size) + foreign_template(job, models):
+        for message in warn_of_prompts(prompts, recipe, method.batch_size) + foreign_template(job, models):
             reporter.emit(Warned(message=message))
         answers = recipe.batch.per_device_batch_size or method.batch_size
         return Made(
             method,
             epoch_steps=math.ceil(len(prompts.train) / method.batch_size),
-            micro_tokens=2 * answers * length,  # the policy's activations and the value model's
+            micro_tokens=2 * answers * (recipe.max_length or 0),  # the policy's activations and the value model's
             held_out_text="\n\n".join(prompt.text for prompt in prompts.held_out),
             # Gradients and moments of the value model are three times its weights; the frozen ones lie there already.
             copies=0 if models.policy.adapted else 3,
@@ -49,7 +49,7 @@ def ppo(job: Job, reporter: Reporter) -> None:
             flops_factor=(10 + 12 * recipe.ppo.num_ppo_epochs) / (6.0 if models.policy.adapted else 12.0),
         )
 
-    train(job, reporter, recipe, make)
+    train(job, reporter, asked, make)
 
 
 def foreign_template(job: Job, models: Models) -> list[str]:

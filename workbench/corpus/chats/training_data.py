@@ -5,7 +5,6 @@ Every engine takes its batches from here, and so does the inspector: what that s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from workbench.corpus.chats.packing import RowOrder, TrainingRows
 from workbench.corpus.chats.pairs import Mark, Pair, read_marks, read_pairs
 from workbench.corpus.chats.split import held_out_rows, prompt_key
 from workbench.corpus.chats.tokens import Asked, ChatTokenizer, Conversation, Encoded
+from workbench.corpus.context import context_length
 from workbench.corpus.documents import iterate_documents
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import weighted
@@ -33,7 +33,7 @@ NOWHERE = np.zeros((0, 2), np.int32)
 
 def max_length(wanted: int | None, base: Path) -> int:
     """The length that sequences are cut to: as wanted, else the context of the model in `base`, 1,024 at most."""
-    return wanted or min(DERIVED_LENGTH, _context_length(base) or DERIVED_LENGTH)
+    return wanted or min(DERIVED_LENGTH, context_length(base) or DERIVED_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,17 +242,3 @@ def _beginning(texts: Iterable[str]) -> str:
         kept.append(text)
         length += len(text)
     return "\n\n".join(kept)
-
-
-def _context_length(folder: Path, depth: int = 8) -> int | None:
-    """The context of the model in `folder`, or of the base that its adapter sits in; None where nothing says it."""
-    try:
-        if (folder / "config.json").is_file():
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            config = config.get("text_config") or config
-            return config.get("max_position_embeddings") or config.get("n_positions")
-        adapter = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        base = (folder / adapter["base_model_name_or_path"]).resolve()
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return _context_length(base, depth - 1) if depth else None
