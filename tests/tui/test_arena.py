@@ -18,7 +18,7 @@ from tests.speed.pseudo_terminal import Terminal, python
 from tests.tui.drive import SIZES, loaded, text_of, typed, until, words_of
 from tests.tui.example import HOUR, NOW, Builder
 from workbench.contract import Progress, Started
-from workbench.preferences.arena import Arena
+from workbench.preferences.arena import Arena, standing
 from workbench.preferences.candidates import Answer, Prompt
 from workbench.preferences.judgements import Book, Judgement
 from workbench.preferences.ranking import Ranking, RewardChoice
@@ -141,7 +141,7 @@ async def test_a_verdict_is_kept_and_the_next_pair_shows(project: Project, rain:
         await until(pilot, lambda: "All pairs are judged." in text_of(pilot))
         assert "workbench reward --base MODEL --preferences rain" in words_of(pilot)
         assert "It was A" in status(pilot)  # of the last pair, too
-        assert "3 of 3 pairs judged" in status(pilot)
+        assert "3 judged · 0 to go" in status(pilot)
 
 
 async def test_names_are_hidden_until_the_verdict(project: Project, rain: Path, app_on: AppOn) -> None:
@@ -161,7 +161,8 @@ async def test_an_answer_must_have_been_shown_to_its_end(project: Project, app_o
         long = next(place for place, answer in enumerate(screen.answers) if answer.id == "0-0")
         await until(pilot, lambda: screen.unread == [long])
         await pilot.press("1")
-        await until(pilot, lambda: f"{'AB'[long]} was not shown to the end yet: Space pages on." in status(pilot))
+        refused = f"{'AB'[long]} was not shown to the end yet: Space pages on."
+        await until(pilot, lambda: refused in status(pilot))
         assert not said(file)
         screen._focus(screen.panes[long])
         await pilot.press("end")  # what was jumped over is not read
@@ -172,6 +173,7 @@ async def test_an_answer_must_have_been_shown_to_its_end(project: Project, app_o
             await pilot.press("space")
             await pilot.pause()
         await until(pilot, lambda: not screen.unread)
+        await until(pilot, lambda: refused not in status(pilot))  # it is so no more
         await pilot.press("5")
         await until(pilot, lambda: not screen.answers)
         assert [item.verdict for item in said(file)] == ["right"]
@@ -259,6 +261,29 @@ async def test_tags_notes_flags_and_skips(project: Project, rain: Path, app_on: 
         await until(pilot, lambda: len(said(rain)) == 1)
         assert screen.arena.pair.prompt.id == flagged  # type: ignore[union-attr]
         assert [item.kind for item in said(rain)] == ["pair"]
+
+
+async def test_what_is_set_aside_is_not_counted_as_judged(project: Project, app_on: AppOn) -> None:
+    file = candidates(project, "four", [line(n, f"Number {n}?", *(f"Answer {k}." for k in range(4))) for n in range(3)])
+    async with app_on(project).run_test(size=(80, 24)) as pilot:
+        screen = await ranking(pilot)
+        await until(pilot, lambda: not screen.unread)
+        assert "0 judged · 18 to go" in status(pilot)
+        await pilot.press("3")
+        await until(pilot, lambda: "1 judged · 17 to go" in status(pilot))
+        await pilot.press("s")
+        await until(pilot, lambda: "1 judged · 1 set aside · 16 to go" in status(pilot))
+        assert screen.arena is not None
+        prompt = screen.arena.pair.prompt.id  # type: ignore[union-attr]
+        kept = sum(item.prompt == prompt for item in said(file))  # of the prompt's six pairs
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, AskLine))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Flagged: nothing of this prompt comes again, to anyone." in status(pilot))
+        assert f"{16 - (6 - kept)} to go" in status(pilot)  # whatever is said, this stands
+        found = standing(screen.arena.candidates, screen.arena.book)
+        choice = screen.arena.choice
+        assert (choice.votes, choice.left, choice.set_aside) == (found.judged, found.left_over, 1 + 6 - kept)
 
 
 async def test_an_edited_answer_is_kept_without_control_sequences(project: Project, rain: Path, app_on: AppOn) -> None:
@@ -495,9 +520,9 @@ def test_a_kill_loses_no_judgement(project: Project, rain: Path) -> None:
     command = python("-m", "workbench.cli", "rank", "rain", "--rater", "ada", "--project", str(project.root))
     terminal = Terminal(command, rows=24, columns=80)
     try:
-        terminal.wait_for(b"0 of 3 pairs judged", seconds=90)
+        terminal.wait_for(b"0 judged", seconds=90)
         for count in (1, 2):
-            press_until(f"{count} of 3 pairs judged".encode(), terminal, "1")
+            press_until(f"{count} judged".encode(), terminal, "1")
     finally:
         terminal.close()  # kill -9
     assert [item.verdict for item in said(rain)] == ["left", "left"]

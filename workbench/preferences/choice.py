@@ -61,6 +61,8 @@ class Choice:
         self._own: list[Judgement] = []  # of pairs, by this rater, without repeats
         self._repeated: set[str] = set()  # which of them came again
         self._flagged: set[str] = set()
+        self._voted: set[frozenset[str]] = set()
+        self.votes = 0  # comparisons, with repeats and with those that rankings imply
         self.add(candidates.prompts.values())
         self._counted = len(book.history)
         self._recount()
@@ -139,6 +141,11 @@ class Choice:
     def total(self) -> int:
         return len(self._prompt_of)
 
+    @property
+    def set_aside(self) -> int:
+        """Pairs without a verdict that are not asked about: they were skipped, or their prompt is flagged."""
+        return self.total - self.left - len(self._voted)
+
     def gain(self, ahead: int = 100) -> tuple[float, float] | None:
         """Bits that a judgement should tell the reward model: of the next `ahead` pairs, and of pairs at random.
 
@@ -186,10 +193,14 @@ class Choice:
         pairs = [judgement.pair] if judgement.kind in ("pair", "skip") else []
         if judgement.order:
             pairs = [frozenset(two) for two in itertools.combinations(itertools.chain(*judgement.order), 2)]
+        if judgement.kind != "skip":
+            self.votes += len(pairs)
         for pair in pairs:
             if pair in self._prompt_of:
                 judged_by = self._judged_by.setdefault(pair, set())
                 judged_by.add(judgement.rater)
+                if judgement.kind != "skip":
+                    self._voted.add(pair)
                 self._waiting.pop(pair, None)
                 if self.rater in judged_by:
                     self._of_others.pop(pair, None)
@@ -202,8 +213,9 @@ class Choice:
                 self._own.append(judgement)
 
     def _recount(self) -> None:
-        for found in (self._judged_by, self._of_others, self._own, self._repeated, self._flagged):
+        for found in (self._judged_by, self._of_others, self._own, self._repeated, self._flagged, self._voted):
             found.clear()
+        self.votes = 0
         waiting = dict.fromkeys(self._prompt_of)
         if self.scores:
             waiting = dict.fromkeys(sorted(waiting, key=self._certainty))

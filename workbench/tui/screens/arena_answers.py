@@ -32,6 +32,15 @@ NAMES_SECONDS = 6.0  # that the models' names stand after a verdict
 SPEAKERS = {"user": "You", "assistant": "Model", "system": "System", "tool": "Tool"}
 
 
+class Answers(Container):
+    """Holds the panes of the answers, and has them share its room whenever that changes."""
+
+    def on_resize(self) -> None:
+        screen = self.screen
+        assert isinstance(screen, AnswersScreen)
+        self.call_after_refresh(screen.share_room)
+
+
 class AnswersScreen(WorkbenchScreen):
     """The prompt above, answers below it. One of them is the active one: it has the focus."""
 
@@ -60,6 +69,7 @@ class AnswersScreen(WorkbenchScreen):
         self.note = ""
         self._read: set[str] = set()  # answers that were shown to their end
         self._names: Timer | None = None
+        self._told_unread = False  # the line below says which answers were not shown to their end
         self._scores: Scores | None = None
         self._used = 0  # scores that the choice of pairs knows
 
@@ -70,7 +80,7 @@ class AnswersScreen(WorkbenchScreen):
         yield Empty("The answers are being read ...", id="none")
         with Vertical(id="work"):
             yield AnswerText(id="prompt")
-            with Container(id="answers"):
+            with Answers(id="answers"):
                 for number in range(self.MOST_ANSWERS):
                     yield AnswerText(id=f"answer-{number}")
             yield from self.scale()
@@ -145,7 +155,7 @@ class AnswersScreen(WorkbenchScreen):
             self._used = number
             arena.choice.use_scores(scores.scores)
             name = safe.line(scores.reward.name)
-            self.say(f"{name} has scored {number:,} of {answers:,} answers: where it is least sure comes first.")
+            self.say(f"{name} has scored {number:,} of {answers:,} answers: least sure first.")
 
     def show(self, changes: Changes) -> None:
         if self.answers and not isinstance(self.focused, AnswerText):
@@ -263,6 +273,8 @@ class AnswersScreen(WorkbenchScreen):
     def on_answer_text_shown(self, event: AnswerText.Shown) -> None:
         self._read |= {answer.id for pane, answer in zip(self.panes, self.answers, strict=True) if pane.read}
         self._entitle()
+        if self._told_unread:
+            self._tell_unread()
 
     def tell_situation(self) -> None:
         """The line below the answers."""
@@ -270,17 +282,20 @@ class AnswersScreen(WorkbenchScreen):
         if arena is None:
             return
         choice = arena.choice
-        parts = [f"{choice.total - choice.left:,} of {choice.total:,} pairs judged", safe.line(arena.rater)]
+        to_go, aside = f"{choice.left:,} to go", choice.set_aside
+        count = " · ".join([f"{choice.votes:,} judged", *([f"{aside:,} set aside"] if aside else []), to_go])
+        parts = [count, safe.line(arena.rater)]
         if self.tags:
             parts.insert(0, "tags: " + safe.line(", ".join(self.tags)))
         if self.note:
             parts.insert(0, "with a note")
-        self.query_one(Situation).stand("  ·  ".join(parts))
+        self.query_one(Situation).stand("  ·  ".join(parts), count, to_go)
 
     def say(self, sentence: str, style: str = "muted") -> None:
         """Something on the line below the answers, for a while."""
         if self._names is not None:
             self._names.stop()
+        self._told_unread = False
         self.query_one(Situation).say(sentence, style)
         self._names = self.set_timer(NAMES_SECONDS, lambda: self.query_one(Situation).say(""))
 
@@ -325,12 +340,16 @@ class AnswersScreen(WorkbenchScreen):
 
     def all_read(self) -> bool:
         """Whether every answer was shown to its end; says of which that is not so."""
+        if self.unread:
+            self._tell_unread()
+        return not self.unread
+
+    def _tell_unread(self) -> None:
         unread = self.unread
-        if unread:
-            names = " and ".join(self.letter(place) for place in unread)
-            verb = "was" if len(unread) == 1 else "were"
-            self.say(f"{names} {verb} not shown to the end yet: Space pages on.", "warn")
-        return not unread
+        names = " and ".join(self.letter(place) for place in unread)
+        verb = "was" if len(unread) == 1 else "were"
+        self.say(f"{names} {verb} not shown to the end yet: Space pages on." if unread else "", "warn")
+        self._told_unread = bool(unread)
 
     # ------------------------------------------------------------------ actions
 

@@ -56,9 +56,6 @@ class PairScreen(Judging):
         pair = self.arena.next()
         return _sides(pair) if pair else None
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.share_room)
-
     def share_room(self) -> None:
         """One above the other, each gets what it needs; where both are long, the active one gets more."""
         if not self.answers:
