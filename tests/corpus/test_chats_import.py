@@ -138,7 +138,9 @@ def test_bad_rows_are_counted_and_quoted(stage, tmp_path):
 
 def test_nothing_is_left(stage, tmp_path):
     path = jsonl(tmp_path / "rows.jsonl", {"messages": [user("a")]})
-    with pytest.raises(WorkbenchError, match=r"Not one conversation is left: 1 no answer\. The first: rows\.jsonl:1"):
+    with pytest.raises(
+        WorkbenchError, match=r"Not one conversation is left: no answer \(1\)\. The first: rows\.jsonl:1"
+    ):
         stage("import-chat", sources=[str(path)], format="chatml")
     with pytest.raises(WorkbenchError, match="in no format that is known: the first has 'x', 'y'"):
         stage("import-chat", sources=[str(jsonl(tmp_path / "odd.jsonl", {"x": 1, "y": 2}))])
@@ -278,6 +280,39 @@ def test_the_real_sets(stage, shared):
     assert (chosen.report["rows"], chosen.report["format"]) == (295, "preference")
     seeds = stage("import-chat", sources=[str(shared / "chat" / "self_instruct_seed_tasks.jsonl")], format="prompts")
     assert seeds.report["rows"] == 175
+    answered = stage("import-chat", sources=[str(shared / "chat" / "self_instruct_seed_tasks.jsonl")])
+    assert (answered.report["rows"], answered.report["format"]) == (175, "self-instruct")
+
+
+def test_every_instance_of_a_task_is_a_conversation(stage, tmp_path):
+    task = {"instruction": "Add.", "instances": [{"input": "1+1", "output": "2"}, {"input": "", "output": "?"}]}
+    bad = {"instruction": "Add.", "instances": [{"input": "5", "output": ""}, {"input": "3+1", "output": "4"}]}
+    done = stage("import-chat", sources=[str(jsonl(tmp_path / "rows.jsonl", task, bad, {**task, "instances": []}))])
+    assert imported(done.output) == [
+        [("user", "Add.\n\n1+1"), ("assistant", "2")],
+        [("user", "Add."), ("assistant", "?")],
+        [("user", "Add.\n\n3+1"), ("assistant", "4")],
+    ]
+    assert done.report["dropped"] == {"empty answer": 1, "no instances": 1}
+
+
+LATIN = b"caf\xe9"
+SAVED_IN_LATIN = {
+    "rows.jsonl": b'{"prompt": "p", "completion": "' + LATIN + b'"}\n{"prompt": "p", "completion": "tea"}\n',
+    "rows.json": b'[{"prompt": "p", "completion": "' + LATIN + b'"}, {"prompt": "p", "completion": "tea"}]',
+    "rows.csv": b"prompt,completion\np," + LATIN + b"\np,tea\n",
+}
+
+
+@pytest.mark.parametrize("name", SAVED_IN_LATIN)
+def test_bytes_that_are_not_utf8_are_told_of(stage, tmp_path, name):
+    (tmp_path / name).write_bytes(SAVED_IN_LATIN[name])
+    done = stage("import-chat", sources=[str(tmp_path / name)])
+    assert imported(done.output) == [[("user", "p"), ("assistant", "caf\ufffd")], [("user", "p"), ("assistant", "tea")]]
+    assert done.report["repaired"] == 1
+    assert done.warnings == [
+        f"1 row had bytes that are not UTF-8; each became the character U+FFFD. The first: {name}:1."
+    ]
 
 
 # --------------------------------------------------------------------------- template-chat
@@ -332,7 +367,7 @@ def test_questions_about_texts_and_summaries(stage, tmp_path):
     assert imported(asked.output) == [[("user", "It rains.\n\nWhat falls?"), ("assistant", "Rain")]]
     summed = stage("template-chat", sources=[path], task="summarisation", phrasings=1)
     assert imported(summed.output) == [[("user", "Summarise the following text.\n\nLong."), ("assistant", "S.")]]
-    with pytest.raises(WorkbenchError, match="1 no 'label'") as error:
+    with pytest.raises(WorkbenchError, match=r"no 'label' \(1\)") as error:
         stage("template-chat", sources=[path], task="classification")
     assert "There are: 'context', 'question'" in error.value.remedy
     with pytest.raises(WorkbenchError, match="A summarisation has no question_field"):

@@ -107,6 +107,26 @@ def test_marks_of_every_format(tmp_path, form):
     assert done.report["marks"] == 1
 
 
+def test_bytes_that_are_not_utf8_are_told_of(tmp_path):
+    source = tmp_path / "latin.jsonl"
+    source.write_bytes(
+        b'{"prompt": "q", "chosen": "caf\xe9", "rejected": "b"}\n{"prompt": "q", "chosen": "c", "rejected": "d"}\n'
+    )
+    done = Imported(tmp_path, source=source)
+    assert done.pairs[0].chosen == [assistant("caf\ufffd")]
+    assert done.report["repaired"] == 1
+    assert done.warnings == [
+        "1 row had bytes that are not UTF-8; each became the character U+FFFD. The first: latin.jsonl:1."
+    ]
+
+
+def test_transcripts_of_different_questions_say_so(tmp_path):
+    good = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
+    differ = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: other\n\nAssistant: c"}
+    done = Imported(tmp_path, good, differ)
+    assert (done.report["pairs"], done.report["dropped"]) == (1, {"the questions differ": 1})
+
+
 def test_who_when_and_how_much(tmp_path):
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "rater": "ann", "time": 1.5, "margin": 2, "tags": ["x"]}
     scored = {"prompt": "q", "chosen": "c", "rejected": "d", "score_chosen": 8.5, "score_rejected": 6,
@@ -139,11 +159,11 @@ def test_bad_pairs_are_counted_and_quoted(tmp_path):
     reasons = [reason for _, reason in BAD] + ["duplicate"]
     assert {row["source"]: row["reason"] for row in rows} == {f"rows.jsonl:{n}": r for n, r in enumerate(reasons, 2)}
     assert done.warnings[1].startswith("rows.jsonl:2: chosen = rejected: ")
-    with pytest.raises(WorkbenchError, match="Not one preference is left: 1 chosen = rejected"):
+    with pytest.raises(WorkbenchError, match=r"Not one preference is left: chosen = rejected \(1\)"):
         Imported(tmp_path, BAD[0][0])
     with pytest.raises(WorkbenchError, match="in no format that is known"):
         Imported(tmp_path, {"a": 1})
-    with pytest.raises(WorkbenchError, match="1 no mark"):
+    with pytest.raises(WorkbenchError, match=r"no mark \(1\)"):
         Imported(tmp_path, {"prompt": "q", "completion": "a", "label": "perhaps"})
 
 

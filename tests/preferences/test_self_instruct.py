@@ -284,7 +284,7 @@ def test_a_stopped_run_goes_on_where_it_was(serve, tmp_path):
 
 def test_rounds_come_to_an_end(serve, tmp_path):
     server = serve(lambda body: completion("9. Sing."))
-    with pytest.raises(WorkbenchError, match="Not one instruction is left: 8 too short"):
+    with pytest.raises(WorkbenchError, match=r"Not one instruction is left: too short \(8\)"):
         Run(tmp_path, endpoint=server.address, rows=5, max_rounds=2)
     assert len(server.requests) == 8
     few = serve(scripted())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.figures import count, counted, size
+from workbench.figures import count, size
 from workbench.store.artifacts import Artifact
+from workbench.wording import amount
 
 
 def summary(item: Artifact) -> str:
@@ -14,21 +15,20 @@ def summary(item: Artifact) -> str:
     report = item.report
     match item.kind:
         case "corpus":
-            documents = report.get("documents", 0)
-            many = "" if documents == 1 else "s"
-            return f"{documents:,} document{many}, {size(report.get('bytes', 0))} of text{_left_out(report)}"
+            documents = amount(report.get("documents", 0), "documents")
+            return f"{documents}, {size(report.get('bytes', 0))} of text{_left_out(report)}"
         case "tokenizer":
             return f"{report.get('vocab_size', 0):,} tokens"
         case "shards":
             return f"{count(report.get('tokens', 0))} tokens"
         case "chats":
-            what = "prompt" if report.get("prompts") else "conversation"
-            rows = report.get("rows", 0)
-            return f"{rows:,} {what}{'' if rows == 1 else 's'}{_left_out(report)}"
+            what = "prompts" if report.get("prompts") else "conversations"
+            return f"{amount(report.get('rows', 0), what)}{_left_out(report)}"
         case "preferences":
-            return f"{report.get('pairs', 0):,} pairs, {report.get('marks', 0):,} marked answers{_left_out(report)}"
+            pairs, marks = amount(report.get("pairs", 0), "pairs"), amount(report.get("marks", 0), "marked answers")
+            return f"{pairs}, {marks}{_left_out(report)}"
         case "candidates":
-            return f"{counted(report.get('prompts', 0), 'prompts')}, {counted(report.get('answers', 0), 'answers')}"
+            return f"{amount(report.get('prompts', 0), 'prompts')}, {amount(report.get('answers', 0), 'answers')}"
         case "model" | "reward":
             learnt = outcome(report)
             return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}"
@@ -59,5 +59,5 @@ def outcome(report: Mapping[str, Any]) -> str:
 
 
 def _left_out(report: Mapping[str, Any]) -> str:
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.get("dropped", {}).items() if count)
+    dropped = ", ".join(f"{reason} ({count:,})" for reason, count in report.get("dropped", {}).items() if count)
     return f"; dropped: {dropped}" if dropped else ""

@@ -74,11 +74,20 @@ def _transcripts(row: Mapping[str, Any]) -> tuple[list[Message], list[Message], 
 
 
 def _divided(chosen: list[Message], rejected: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
-    """What both conversations begin with, up to a question, and how each goes on."""
+    """What both conversations begin with, up to a question, and how each goes on.
+
+    Raises `Unfit` if they answer different questions.
+    """
     begin = common_beginning(chosen, rejected)
+    if all(_asks(turns[begin:]) for turns in (chosen, rejected)) and not _asks(chosen[:begin]):
+        raise Unfit("the questions differ")
     while begin and chosen[begin - 1]["role"] == "assistant":
         begin -= 1
     return chosen[:begin], chosen[begin:], rejected[begin:]
+
+
+def _asks(turns: list[Message]) -> bool:
+    return any(turn["role"] == "user" for turn in turns)
 
 
 def _without_prompt(asked: list[Message], answer: list[Message]) -> list[Message]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from workbench.corpus.chats.importer import LONG_CHARACTERS, LOOKED_AT, unknown_format
+from workbench.corpus.chats.intake import LONG_CHARACTERS, Intake
 from workbench.corpus.chats.messages import Message, Unfit, canonical
 from workbench.corpus.chats.pairs import Mark, Pair, PreferenceWriter
 from workbench.corpus.chats.rejects import Rejects
-from workbench.corpus.chats.rows import BadRow, Row, RowFile, find_rows, read_rows
+from workbench.corpus.chats.rows import Row
 from workbench.corpus.duplicates import Duplicates
 from workbench.corpus.progress import ProgressReport
-from workbench.corpus.reading import UnusableFile
-from workbench.errors import WorkbenchError
 from workbench.preferences.formats import detect, read_preference
 from workbench.recipes.chats import ImportPreferencesRecipe
+from workbench.wording import amount
 
 
 def import_preferences(
@@ -30,68 +27,41 @@ def import_preferences(
 
     Raises `WorkbenchError` if a source does not exist, its format is unknown, or not one row is left.
     """
-    found = find_rows(recipe.sources)
-    for line in found.left_out:
-        warn(f"{line}.")
-    progress.begin("importing", total=sum(file.size for file in found.files) or None, unit="bytes")
     with PreferenceWriter(output) as preferences, Rejects(output) as rejects:
-        intake = _Intake(preferences, rejects)
-        for file in found.files:
-            try:
-                intake.read(file, recipe.format, progress)
-            except UnusableFile as problem:
-                rejects.add(file.name, problem.reason, problem.what)
-                if len(found.files) == 1 and not intake.kept:
-                    raise WorkbenchError(problem.what, problem.remedy) from None
-                warn(f"{problem.what} It was left out.")
+        intake = _Preferences(preferences, rejects)
+        intake.read(recipe.sources, recipe.format, progress, warn)
         if not intake.kept:
             raise rejects.nothing_left(
                 "preference", "Each row needs a question and two answers that differ, or a mark."
             )
     progress.end()
-    rejects.tell(warn)
-    if intake.long:
-        many = "1 row has" if intake.long == 1 else f"{intake.long:,} rows have"
-        warn(f"{many} answers of over {LONG_CHARACTERS:,} characters: training cuts them.")
+    intake.tell(warn)
     if intake.contradicted:
-        many = "1 pair is" if intake.contradicted == 1 else f"{intake.contradicted:,} pairs are"
-        warn(f"{many} there the other way round too: raters disagree.")
+        warn(f"{amount(intake.contradicted, 'pairs', 'are')} there the other way round too: raters disagree.")
     return intake.report() | rejects.report()
 
 
-class _Intake:
-    """Decides what is kept, and counts."""
+class _Preferences(Intake):
+    fallback = "trl"
+    keys = "prompt, chosen and rejected; or prompt, completion and label"
 
     def __init__(self, preferences: PreferenceWriter, rejects: Rejects):
-        self.preferences, self.rejects = preferences, rejects
+        super().__init__(rejects)
+        self.preferences = preferences
         self.duplicates, self.prompts = Duplicates(), Duplicates()
         self.reversed: set[int] = set()  # hashes of the pairs the wrong way round
-        self.formats: Counter[str] = Counter()
-        self.different_prompts = self.contradicted = self.long = self.longer_chosen = self.with_margin = 0
+        self.different_prompts = self.contradicted = self.longer_chosen = self.with_margin = 0
 
     @property
     def kept(self) -> int:
         return self.preferences.pairs + self.preferences.marks
 
-    def read(self, file: RowFile, form: str, progress: ProgressReport) -> None:
-        rows: Iterator[Row | BadRow] = read_rows(file, progress.advance)
-        if form == "auto":
-            first = list(itertools.islice(rows, LOOKED_AT))
-            values = [row.value for row in first if isinstance(row, Row)]
-            detected = detect(values)
-            if detected is None and values:
-                raise unknown_format(file, values, "prompt, chosen and rejected; or prompt, completion and label")
-            form = detected or "trl"
-            rows = itertools.chain(first, rows)
-        for row in rows:
-            if isinstance(row, BadRow):
-                self.rejects.add(row.source, row.reason, row.excerpt)
-                continue
-            try:
-                self._add(read_preference(row.value, form, row.source))
-                self.formats[form] += 1
-            except Unfit as why:
-                self.rejects.add(row.source, str(why), row.value)
+    def detect(self, rows: Sequence[Any]) -> str | None:
+        return detect(rows)
+
+    def take(self, row: Row, form: str) -> None:
+        self._add(read_preference(row.value, form, row.source))
+        self.formats[form] += 1
 
     def _add(self, item: Pair | Mark) -> None:
         answers = [item.chosen, item.rejected] if isinstance(item, Pair) else [item.completion]
@@ -114,6 +84,7 @@ class _Intake:
             "marks": self.preferences.marks,
             "prompts": self.different_prompts,
             "long_answers": self.long,
+            "repaired": self.repaired,
             "format": ", ".join(form for form, _ in self.formats.most_common()),
         }
         if pairs:

@@ -19,8 +19,8 @@ from typing import Any
 
 from workbench.contract import LanguageModel, Message, Sampling
 from workbench.corpus.chats.conversations import ConversationWriter
-from workbench.corpus.chats.formats import detect, read_chat
-from workbench.corpus.chats.importer import LOOKED_AT
+from workbench.corpus.chats.formats import detect, read_chats
+from workbench.corpus.chats.intake import LOOKED_AT
 from workbench.corpus.chats.messages import Unfit
 from workbench.corpus.chats.rejects import Rejects
 from workbench.corpus.chats.rows import Row, find_rows, read_rows
@@ -29,6 +29,7 @@ from workbench.errors import WorkbenchError
 from workbench.preferences.authors import Author
 from workbench.preferences.similarity import most_similar, words
 from workbench.recipes.instructions import SelfInstructRecipe
+from workbench.wording import amount
 
 ROUNDS = "rounds.jsonl"
 REQUESTS = 4  # a round
@@ -131,6 +132,7 @@ def seed_instructions(sources: Sequence[str]) -> list[str]:
     for file in find_rows(sources).files:
         rows = [row.value for row in read_rows(file, lambda _: None) if isinstance(row, Row)]
         form = detect(rows[:LOOKED_AT]) or "prompts"
+        form = "prompts" if form == "self-instruct" else form  # whose tasks need no answers here
         for row in rows:
             try:
                 found[_instruction(row, form)] = None
@@ -138,18 +140,14 @@ def seed_instructions(sources: Sequence[str]) -> list[str]:
                 continue
     if len(found) < 2:
         raise WorkbenchError(
-            f"The sources hold {len(found)} seed task{'' if len(found) == 1 else 's'}.",
+            f"The sources hold {amount(len(found), 'seed tasks')}.",
             "Give at least two, better many.",
         )
     return list(found)
 
 
 def _instruction(row: Any, form: str) -> str:
-    if isinstance(row, Mapping) and isinstance(row.get("instances"), list):
-        given = row["instances"][0].get("input", "") if row["instances"] else ""
-        text = f"{row.get('instruction', '')} {given}"
-    else:
-        text = next(turn["content"] for turn in read_chat(row, form).messages if turn["role"] == "user")
+    text = next(turn["content"] for turn in read_chats(row, form)[0].messages if turn["role"] == "user")
     text = " ".join(text.split())
     if not SHORTEST <= len(words(text)) <= LONGEST:
         raise Unfit("no example")

@@ -25,9 +25,9 @@ class ImportChatRecipe(Recipe):
         "or hf:ORG/NAME.",
         json_schema_extra=PATH,
     )
-    format: Literal["auto", "chatml", "sharegpt", "alpaca", "prompt-completion", "preference", "kto", "prompts"] = (
-        Field("auto", description="How the rows are written; auto looks at the first. prompts: questions alone.")
-    )
+    format: Literal[
+        "auto", "chatml", "sharegpt", "alpaca", "prompt-completion", "preference", "kto", "self-instruct", "prompts"
+    ] = Field("auto", description="How the rows are written; auto looks at the first. prompts: questions alone.")
 
 
 class ImportPreferencesRecipe(Recipe):

@@ -30,13 +30,18 @@ def detect(rows: Iterable[Any]) -> str | None:
     return votes.most_common(1)[0][0] if votes else None
 
 
-def read_chat(row: Any, form: str) -> Chat:
-    """The conversation of a row in format `form`. Raises `Unfit` with the reason if it has none."""
+def read_chats(row: Any, form: str) -> list[Chat]:
+    """The conversations of a row in format `form`: one, or of a task of self-instruct's one for each instance.
+
+    Raises `Unfit` with the reason if it has none.
+    """
     if form == "prompts" and isinstance(row, str):
-        return Chat([{"role": "user", "content": row}])
+        return [Chat([{"role": "user", "content": row}])]
     if not isinstance(row, Mapping):
         raise Unfit("not an object")
-    return READERS[form](row)
+    if form == "self-instruct" or (form == "prompts" and "instances" in row):
+        return [READERS[form](instance) for instance in _instances(row)]
+    return [READERS[form](row)]
 
 
 def answered(row: Any, form: str) -> bool:
@@ -114,6 +119,8 @@ def _format_of(row: Any) -> str | None:
         if isinstance(first, Mapping) and not any(message_.get("role") in ("assistant", "tool") for message_ in listed):
             return "prompts"
         return "chatml"
+    if {"instruction", "instances"} <= has:
+        return "self-instruct"
     if "instruction" in has and has & {"output", "response"}:
         return "alpaca"
     if has & set(QUESTIONS) and has & set(ANSWERS):
@@ -144,6 +151,14 @@ def _alpaca(row: Mapping[str, Any]) -> Chat:
     question = f"{instruction}\n\n{given}" if isinstance(given, str) and given.strip() else instruction
     turns.append({"role": "user", "content": question})
     return Chat(_with_system(row, turns + answer_of(output)))
+
+
+def _instances(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The instances of a task of self-instruct's (Wang et al. 2022), each as a row of its own with the instruction."""
+    instances = row.get("instances")
+    if not isinstance(instances, Sequence) or not instances or not all(isinstance(item, Mapping) for item in instances):
+        raise Unfit("no instances")
+    return [{"instruction": row.get("instruction"), **item} for item in instances]
 
 
 def _prompt_completion(row: Mapping[str, Any]) -> Chat:
@@ -199,6 +214,7 @@ READERS: Mapping[str, Callable[[Mapping[str, Any]], Chat]] = {
     "chatml": _listed,
     "sharegpt": _listed,
     "alpaca": _alpaca,
+    "self-instruct": _alpaca,
     "prompt-completion": _prompt_completion,
     "preference": _preference,
     "kto": _kto,

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.corpus.chats.conversations import ConversationWriter
-from workbench.corpus.chats.formats import Chat, detect, read_chat
+from workbench.corpus.chats.formats import Chat, detect, read_chats
+from workbench.corpus.chats.intake import LONG_CHARACTERS, Intake
 from workbench.corpus.chats.messages import Unfit, canonical, check_answered, check_order
 from workbench.corpus.chats.rejects import Rejects
-from workbench.corpus.chats.rows import BadRow, Row, RowFile, find_rows, read_rows
+from workbench.corpus.chats.rows import Row
 from workbench.corpus.duplicates import Duplicates
 from workbench.corpus.progress import ProgressReport
-from workbench.corpus.reading import UnusableFile
-from workbench.errors import WorkbenchError
 from workbench.recipes.chats import ImportChatRecipe
-
-LOOKED_AT = 50  # rows that say which format it is
-LONG_CHARACTERS = 32_768  # about 8,000 tokens: most trainings cut such an answer
 
 
 def import_chat(
@@ -30,57 +24,42 @@ def import_chat(
 
     Raises `WorkbenchError` if a source does not exist, its format is unknown, or not one row is left.
     """
-    found = find_rows(recipe.sources)
-    for line in found.left_out:
-        warn(f"{line}.")
-    progress.begin("importing", total=sum(file.size for file in found.files) or None, unit="bytes")
     with ConversationWriter(output) as conversations, Rejects(output) as rejects:
-        intake = _Intake(conversations, rejects)
-        for file in found.files:
-            try:
-                intake.read(file, recipe.format, progress)
-            except UnusableFile as problem:
-                rejects.add(file.name, problem.reason, problem.what)
-                if len(found.files) == 1 and not conversations.rows:
-                    raise WorkbenchError(problem.what, problem.remedy) from None
-                warn(f"{problem.what} It was left out.")
+        intake = _Conversations(conversations, rejects)
+        intake.read(recipe.sources, recipe.format, progress, warn)
         if not conversations.rows:
             raise rejects.nothing_left("conversation", "Each row needs a question and an answer; --format says how.")
     progress.end()
-    rejects.tell(warn)
-    if intake.long:
-        many = "1 answer has" if intake.long == 1 else f"{intake.long:,} answers have"
-        warn(f"{many} over {LONG_CHARACTERS:,} characters: training cuts at --max-length.")
+    intake.tell(warn)
     return intake.report() | rejects.report()
 
 
-class _Intake:
-    """Decides what becomes a conversation, and counts."""
+class _Conversations(Intake):
+    fallback = "chatml"
+    keys = "prompt and completion, or messages"
 
     def __init__(self, conversations: ConversationWriter, rejects: Rejects):
-        self.conversations, self.rejects = conversations, rejects
+        super().__init__(rejects)
+        self.conversations = conversations
         self.duplicates = Duplicates()
-        self.formats: Counter[str] = Counter()
-        self.turns = self.with_system = self.with_tools = self.characters = self.long = 0
+        self.turns = self.with_system = self.with_tools = self.characters = 0
 
-    def read(self, file: RowFile, form: str, progress: ProgressReport) -> None:
-        rows: Iterator[Row | BadRow] = read_rows(file, progress.advance)
-        if form == "auto":
-            first = list(itertools.islice(rows, LOOKED_AT))
-            values = [row.value for row in first if isinstance(row, Row)]
-            detected = detect(values)
-            if detected is None and values:
-                raise unknown_format(file, values, "prompt and completion, or messages")
-            form = detected or "chatml"
-            rows = itertools.chain(first, rows)
-        for row in rows:
-            if isinstance(row, BadRow):
-                self.rejects.add(row.source, row.reason, row.excerpt)
-                continue
+    @property
+    def kept(self) -> int:
+        return self.conversations.rows
+
+    def detect(self, rows: Sequence[Any]) -> str | None:
+        return detect(rows)
+
+    def take(self, row: Row, form: str) -> None:
+        found = read_chats(row.value, form)
+        for chat in found:
             try:
-                self._add(read_chat(row.value, form), row.source, form)
+                self._add(chat, row.source, form)
             except Unfit as why:
-                self.rejects.add(row.source, str(why), row.value)
+                if len(found) == 1:
+                    raise
+                self.rejects.add(row.source, str(why), chat.messages)
 
     def _add(self, chat: Chat, source: str, form: str) -> None:
         turns = chat.messages
@@ -103,19 +82,9 @@ class _Intake:
             "with_system": self.with_system,
             "with_tools": self.with_tools,
             "long_answers": self.long,
+            "repaired": self.repaired,
             "format": ", ".join(form for form, _ in self.formats.most_common()),
         }
         if set(self.formats) == {"prompts"}:
             report["prompts"] = True
         return report
-
-
-def unknown_format(file: RowFile, rows: Sequence[Any], known: str) -> UnusableFile:
-    """The error for a file whose rows are written in no known way; `known` are keys that would do."""
-    keys = next((", ".join(map(repr, list(row)[:8])) for row in rows if isinstance(row, dict)), "")
-    there = f"the first has {keys}" if keys else "they are not objects"
-    return UnusableFile(
-        "unknown format",
-        f"The rows of {file.name} are in no format that is known: {there}.",
-        f"Say which with --format, or rename the keys to {known}.",
-    )

@@ -11,6 +11,7 @@ import orjson
 
 from workbench.corpus.chats.table import EXCERPT_CHARACTERS, REJECT_SCHEMA, REJECTS, TableWriter
 from workbench.errors import WorkbenchError
+from workbench.wording import amount
 
 QUOTED = 5
 QUOTED_CHARACTERS = 120
@@ -36,8 +37,7 @@ class Rejects:
     def tell(self, warn: Callable[[str], None]) -> None:
         """Say how many rows were left out and why, and quote the first bad ones."""
         if self.dropped:
-            count = sum(self.dropped.values())
-            warn(f"{count:,} row{'s were' if count > 1 else ' was'} left out: {self._reasons()}.")
+            warn(f"{amount(sum(self.dropped.values()), 'rows', 'were')} left out: {self._reasons()}.")
         for bad in self._quoted:
             warn(f"{bad['source']}: {bad['reason']}: {bad['excerpt']}")
 
@@ -53,7 +53,7 @@ class Rejects:
         return {"dropped": dict(self.dropped.most_common()), "bad_rows": self._quoted}
 
     def _reasons(self) -> str:
-        return ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.most_common())
+        return ", ".join(f"{reason} ({count:,})" for reason, count in self.dropped.most_common())
 
     def __enter__(self) -> Rejects:
         self._table.__enter__()

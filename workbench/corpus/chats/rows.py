@@ -21,15 +21,18 @@ READABLE = (
 )
 MAX_LINE_BYTES = 64 << 20
 PARQUET_ROWS = 256
+REPLACED = "\ufffd".encode()
 FOREIGN_MARKS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`value` is what stands there, of whatever type; `source` is its file and number, from 1."""
+    """`value` is what stands there, of whatever type; `source` is its file and number, from 1. `repaired`: bytes that
+    were not UTF-8 became U+FFFD."""
 
     source: str
     value: Any
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,8 @@ def read_rows(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | B
         raise UnusableFile("unreadable", what, "Check that you may read it, and that it is whole.") from error
 
 
-def _lines(file: RowFile, advance: Callable[[int], None]) -> Iterator[tuple[str, str | None]]:
-    """(source, line) of a text file in UTF-8; None for a line that is too long. Bytes that are not UTF-8 are U+FFFD."""
+def _lines(file: RowFile, advance: Callable[[int], None]) -> Iterator[tuple[str, str | None, bool]]:
+    """(source, line, was it repaired?) of a text file in UTF-8; None for a line that is too long."""
     with open(file.path, "rb") as content:
         _check_encoding(file, content.read(4))
         content.seek(0)
@@ -119,9 +122,17 @@ def _lines(file: RowFile, advance: Callable[[int], None]) -> Iterator[tuple[str,
             if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                 while (rest := content.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                     advance(len(rest))
-                yield source, None
+                yield source, None, False
             else:
-                yield source, line.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace")
+                yield source, *_decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
+
+
+def _decoded(content: bytes) -> tuple[str, bool]:
+    """(text, had it bytes that are not UTF-8, which are U+FFFD now?)."""
+    try:
+        return content.decode(), False
+    except UnicodeDecodeError:
+        return content.decode(errors="replace"), True
 
 
 def _check_encoding(file: RowFile, start: bytes) -> None:
@@ -133,23 +144,23 @@ def _check_encoding(file: RowFile, start: bytes) -> None:
 def _jsonl(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow]:
     import orjson
 
-    for source, line in _lines(file, advance):
+    for source, line, repaired in _lines(file, advance):
         if line is None:
             yield BadRow(source, f"line over {MAX_LINE_BYTES >> 20} MiB", "")
         elif line.strip():
             try:
-                yield Row(source, orjson.loads(line))
+                yield Row(source, orjson.loads(line), repaired)
             except orjson.JSONDecodeError as error:
                 yield BadRow(source, "broken JSON", f"{error.msg}: {line.strip()}")
 
 
 def _txt(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow]:
     """A line is a row: prompts, one a line."""
-    for source, line in _lines(file, advance):
+    for source, line, repaired in _lines(file, advance):
         if line is None:
             yield BadRow(source, f"line over {MAX_LINE_BYTES >> 20} MiB", "")
         elif line.strip():
-            yield Row(source, line.strip())
+            yield Row(source, line.strip(), repaired)
 
 
 def _json(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow]:
@@ -157,8 +168,9 @@ def _json(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRo
 
     content = file.path.read_bytes()
     _check_encoding(file, content[:4])
+    text, repaired = _decoded(content.removeprefix(codecs.BOM_UTF8))
     try:
-        value = orjson.loads(content.decode("utf-8-sig", errors="replace"))
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         first = content.lstrip()[:1]
         if first == b"{" and b"\n" in content.strip():  # one object a line, under this name
@@ -176,7 +188,7 @@ def _json(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRo
         share = number * file.size // len(value)
         advance(share - done)
         done = share
-        yield Row(f"{file.name}:{number}", item)
+        yield Row(f"{file.name}:{number}", item, repaired and REPLACED in orjson.dumps(item))
 
 
 def _is_row(value: dict[str, Any]) -> bool:
@@ -187,10 +199,14 @@ def _is_row(value: dict[str, Any]) -> bool:
 def _csv(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow]:
     csv.field_size_limit(MAX_LINE_BYTES)
 
+    repaired = False  # a line of the row that is being read
+
     def lines() -> Iterator[str]:
-        for _, line in _lines(file, advance):
+        nonlocal repaired
+        for _, line, mended in _lines(file, advance):
             if line is None:
                 raise csv.Error(f"a line is over {MAX_LINE_BYTES >> 20} MiB")
+            repaired |= mended
             yield line.replace("\0", "")
 
     reader = csv.DictReader(lines(), delimiter="\t" if file.kind == "tsv" else ",", restkey="", strict=True)
@@ -200,7 +216,8 @@ def _csv(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow
             if row.pop("", None):
                 yield BadRow(source, "more cells than columns", json.dumps(row, ensure_ascii=False))
             else:
-                yield Row(source, {key: _cell(value) for key, value in row.items() if value is not None})
+                yield Row(source, {key: _cell(value) for key, value in row.items() if value is not None}, repaired)
+            repaired = False
     except csv.Error as error:
         what = f"{file.name} is not valid CSV: {error}."
         raise UnusableFile("broken CSV", what, "Write it anew, with quotes around cells that hold line ends.") from None

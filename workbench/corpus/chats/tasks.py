@@ -11,6 +11,7 @@ import xxhash
 
 from workbench.corpus.chats import phrasings
 from workbench.corpus.chats.conversations import ConversationWriter
+from workbench.corpus.chats.intake import mended
 from workbench.corpus.chats.messages import Unfit, canonical
 from workbench.corpus.chats.rejects import Rejects
 from workbench.corpus.chats.rows import BadRow, Row, find_rows, read_rows
@@ -42,6 +43,7 @@ def template_chat(
     duplicates = Duplicates()
     used: Counter[int] = Counter()
     keys: list[str] = []  # of the first row
+    repaired = 0
     with ConversationWriter(output) as conversations, Rejects(output) as rejects:
         for number, row in enumerate(rows("writing")):
             if isinstance(row, BadRow):
@@ -61,14 +63,18 @@ def template_chat(
             question = _phrasings(recipe, values, labels)[choice].format(**values, labels=_listed(labels))
             turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             conversations.add(turns, None, row.source)
+            repaired += row.repaired
         if not conversations.rows:
             remedy = "Say where things stand: --text-field, --question-field, --answer-field."
             raise rejects.nothing_left("conversation", f"{remedy} There are: {', '.join(map(repr, keys))}.")
     progress.end()
     rejects.tell(warn)
+    if repaired:
+        warn(mended(repaired))
     return {
         "rows": conversations.rows,
         "turns": 2 * conversations.rows,
+        "repaired": repaired,
         "format": recipe.task,
         "labels": labels,
         "phrasings": [used[number] for number in range(recipe.phrasings)],
