@@ -12,6 +12,7 @@ from workbench.errors import WorkbenchError
 BUILT_IN = {
     "corpus": "workbench.corpus.engine:CorpusEngine",
     "preferences": "workbench.preferences.engine:PreferencesEngine",
+    "benchmarks": "workbench.benchmarks.engine:BenchmarksEngine",
     "pytorch": "engines.pytorch:PyTorchEngine",
     "llamacpp": "engines.llamacpp:LlamaCppEngine",
 }

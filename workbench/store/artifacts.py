@@ -30,6 +30,8 @@ HOW_TO_MAKE = {
     "model": "Train one: workbench pretrain --corpus CORPUS --tokenizer TOKENIZER",
     "reward": "Train one: workbench reward --base MODEL --preferences PREFERENCES",
     "export": "Make one: workbench export MODEL",
+    "benchmark": "Make one: workbench benchmark MODEL",
+    "verdicts": "Make some: workbench assess MODEL --prompts FILE --judge MODEL",
 }
 
 

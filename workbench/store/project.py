@@ -26,6 +26,8 @@ FOLDERS = {
     "model": "models",
     "reward": "rewards",
     "export": "exports",
+    "benchmark": "benchmarks",
+    "verdicts": "verdicts",
 }
 """Kind of artifact -> its folder. The order is the order of the road."""
 
