@@ -7,13 +7,16 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from workbench.store.catalog import Catalog, open_catalog
 from workbench.store.project import Project, find
 from workbench.store.recent import remember
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,8 +69,8 @@ def note(text: str) -> None:
     click.echo(strip_controls(text), err=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """A plain table on standard output; text is never taken for markup."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = ()) -> None:
+    """A plain table on standard output; text is never taken for markup, a `Text` keeps its colours."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -80,7 +83,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
             column, justify="right" if column in right else "left", no_wrap=column not in ("reason", "what")
         )
     for row in rows:
-        drawn.add_row(*(Text(strip_controls(cell)) for cell in row))
+        drawn.add_row(*(Text(strip_controls(cell)) if isinstance(cell, str) else cell for cell in row))
     wide = None if sys.stdout.isatty() else 200  # a pipe has no width to fit into
     Console(width=wide, highlight=False).print(drawn)
 

@@ -1,0 +1,157 @@
+"""The benchmarks of a project, and which one a person means by a model's name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from workbench.benchmarks import results
+from workbench.benchmarks.results import Item, Results
+from workbench.errors import WorkbenchError
+from workbench.recipes.nearest import nearest
+from workbench.store import artifacts
+from workbench.store.catalog import Catalog
+from workbench.store.project import Project
+
+MODELS = ("model", "export")  # what can be benchmarked
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark in its folder. The items are read when they are first asked for."""
+
+    folder: Path
+    results: Results
+    created: float  # seconds since the epoch
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def model(self) -> str:
+        """The model's name, with the step where it is a checkpoint: "base@200"."""
+        step = self.results.model.get("checkpoint")
+        name = str(self.results.model.get("name") or self.results.model.get("id") or self.id)
+        return name if step is None else f"{name}@{step}"
+
+    @cached_property
+    def items(self) -> dict[str, list[Item]]:
+        """Task -> its items, in their order. Raises `WorkbenchError` if they cannot be read."""
+        found: dict[str, list[Item]] = {task: [] for task in self.results.tasks}
+        for item in results.read_items(self.folder):
+            found.setdefault(item.task, []).append(item)
+        return found
+
+
+def opened(folder: Path, created: float | None = None) -> Benchmark:
+    """The benchmark in `folder`. Raises `WorkbenchError` if it cannot be read."""
+    return Benchmark(folder, results.read(folder), time.time() if created is None else created)
+
+
+def of_project(project: Project, catalog: Catalog, panel: str | None = None) -> list[Benchmark]:
+    """The benchmarks of a project (of one panel), newest first; one that cannot be read is left out."""
+    found = []
+    for row in catalog.rows("SELECT id, created FROM artifacts WHERE kind = 'benchmark' ORDER BY created DESC"):
+        try:
+            made = opened(project.folder("benchmark") / row["id"], row["created"])
+        except WorkbenchError:  # `workbench verify` tells of it
+            continue
+        if panel in (None, made.results.panel):
+            found.append(made)
+    return found
+
+
+def newest_per_model(found: list[Benchmark]) -> list[Benchmark]:
+    """Of benchmarks, newest first, the newest of each model (or checkpoint) and panel."""
+    kept: dict[tuple[str, str], Benchmark] = {}
+    for made in found:
+        kept.setdefault((made.model, made.results.panel), made)
+    return list(kept.values())
+
+
+def resolve(project: Project, catalog: Catalog, reference: str, panel: str | None = None) -> Benchmark:
+    """The benchmark that a person means.
+
+    `reference` is a model or an export (then its newest benchmark, of `panel` where that is given), one of their
+    checkpoints ("base@200"), a benchmark ("benchmark/NAME" where a model has the name, too), or a benchmark's folder.
+    Raises `WorkbenchError` that names what is near, or how to make what is lacking.
+    """
+    return resolve_all(project, catalog, [reference], panel)[0]
+
+
+def resolve_all(project: Project, catalog: Catalog, references: list[str], panel: str | None = None) -> list[Benchmark]:
+    """`resolve` for several that are to be compared: without `panel`, the newest one that all have."""
+    candidates = [_meant(project, catalog, reference, panel) for reference in references]
+    shared = set.intersection(*({made.results.panel for made in found} for found in candidates))
+    if not shared:
+        first, *others = candidates
+        wanted = first[0].results.panel
+        lacking = next(
+            reference
+            for reference, found in zip(references[1:], others, strict=True)
+            if wanted not in {made.results.panel for made in found}
+        )
+        raise WorkbenchError(f"{lacking} has no benchmark of the panel {wanted}.", _how_to_make(lacking, wanted))
+    chosen = next(made.results.panel for made in candidates[0] if made.results.panel in shared)
+    return [next(made for made in found if made.results.panel == chosen) for found in candidates]
+
+
+def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None) -> list[Benchmark]:
+    """All that `reference` can mean, newest first; never empty."""
+    folder = Path(reference).expanduser()
+    if (folder / results.FIGURES).is_file():
+        return [opened(folder.resolve())]
+    kind, slash, name = reference.partition("/")
+    if slash and kind == "benchmark":
+        return [_benchmark(project, catalog, name)]
+    model, step = _checkpoint(reference)
+    everything = of_project(project, catalog)
+    try:
+        made = artifacts.resolve_any(project, catalog, model, MODELS)
+    except WorkbenchError as error:
+        # Not of this project any more, or never: what was benchmarked keeps its name.
+        found = [one for one in everything if reference in (one.id, one.model)]
+        if not found:
+            raise _unknown(error, reference, catalog, everything) from None
+    else:
+        found = [
+            one
+            for one in everything
+            if one.results.model.get("identity") == made.identity and one.results.model.get("checkpoint") == step
+        ]
+    fitting = [one for one in found if panel in (None, one.results.panel)]
+    if not fitting:
+        of_panel = f" of the panel {panel}" if panel else ""
+        raise WorkbenchError(f"{reference} has no benchmark{of_panel}.", _how_to_make(reference, panel or "quick"))
+    return fitting
+
+
+def _benchmark(project: Project, catalog: Catalog, name: str) -> Benchmark:
+    made = artifacts.resolve(project, catalog, "benchmark", name)
+    return opened(artifacts.folder_of(project, made), made.created)
+
+
+def _checkpoint(reference: str) -> tuple[str, int | None]:
+    """("base", 200) of "base@200"."""
+    model, at, step = reference.rpartition("@")
+    return (model, int(step)) if at and step.isdecimal() else (reference, None)
+
+
+def _unknown(error: WorkbenchError, reference: str, catalog: Catalog, found: list[Benchmark]) -> WorkbenchError:
+    if " is the name of " in error.what:
+        return error
+    marks = ", ".join("?" * len(MODELS))
+    rows = catalog.rows(f"SELECT DISTINCT name FROM artifacts WHERE kind IN ({marks}) ORDER BY 1", MODELS)
+    names = dict.fromkeys([*(row["name"] for row in rows), *(one.id for one in found)])
+    if not names:
+        return error
+    return WorkbenchError(f"There is no model, export or benchmark called {reference!r}.", nearest(reference, [*names]))
+
+
+def _how_to_make(reference: str, panel: str) -> str:
+    model, step = _checkpoint(reference)
+    at = "" if step is None else f" --checkpoint {step}"
+    return f"Run it: workbench benchmark {model}{at} --panel {panel}"

@@ -1,0 +1,245 @@
+"""`workbench compare`: models side by side on the same items, with what is noise told from what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.text import Text
+
+from workbench.benchmarks import lookup, report
+from workbench.benchmarks.compare import (
+    BETTER,
+    NOISE,
+    WORSE,
+    Comparison,
+    Flip,
+    TaskComparison,
+    compare,
+    flips,
+    no_such_task,
+)
+from workbench.benchmarks.lookup import Benchmark
+from workbench.benchmarks.results import Item
+from workbench.cli.output import answer, common, complete_artifact, note, open_current, table
+from workbench.errors import WorkbenchError
+from workbench.figures import counted
+from workbench.safe_text import strip_controls
+
+SHOWN_CHARACTERS = 60  # of a question or an answer, in a table
+COLOURS = {BETTER: "green", WORSE: "red", NOISE: "dim"}
+SIGNS = {BETTER: "▲", WORSE: "▼", NOISE: "≈"}
+
+
+@click.command(
+    "compare",
+    epilog="\b\nExamples:\n  workbench compare base tuned\n  workbench compare f16 q8 q4 --panel quantisation\n"
+    "  workbench compare base tuned --task hellaswag --flips\n  workbench compare base@200 base@400 --json",
+)
+@click.argument(
+    "models", nargs=-1, required=True, metavar="BASELINE MODEL...",
+    shell_complete=complete_artifact("model", "export", "benchmark"),
+)  # fmt: skip
+@click.option("--panel", metavar="NAME", help="Which benchmark of each. [default: the newest panel that all have]")
+@click.option("--task", metavar="NAME", help="Only this task; or a group, with its tasks.")
+@click.option("--flips", "with_flips", is_flag=True, help="List the items that one has right and the other wrong.")
+@common
+def compare_models(
+    as_json: bool, models: tuple[str, ...], panel: str | None, task: str | None, with_flips: bool
+) -> None:
+    """Compare models with a baseline, the first one named, over the items that both were asked.
+
+    A name is a model or an export (its newest benchmark), a checkpoint (base@200), or a benchmark (benchmark/NAME).
+    Differences are MODEL minus BASELINE. ▲ is better and ▼ worse with p below 0.05, adjusted for the number of tasks
+    (Holm); ≈ is inside the noise.
+    """
+    if len(models) < 2:
+        raise WorkbenchError(
+            "One model alone cannot be compared.", f"Name another: workbench compare {models[0]} OTHER"
+        )
+    project, catalog = open_current()
+    baseline, *others = lookup.resolve_all(project, catalog, list(models), panel)
+    found = [compare(baseline, other) for other in others]
+    if task is not None and not any(one.chosen(task) for one in found):
+        why = next((one.missing[task] for one in found if task in one.missing), None)
+        raise (
+            no_such_task(task, [baseline, *others])
+            if why is None
+            else WorkbenchError(f"The task {task} cannot be compared: {why}.", "Run both on the same panel.")
+        )
+    if as_json:
+        answer(_plain(baseline, others, found, task, with_flips))
+        return
+    for one in found:
+        _warn(one)
+    if len(found) == 1 and not _rows(found[0], task):
+        raise WorkbenchError("There is nothing to compare.", "Run both on the same panel.")
+    if len(found) == 1:
+        _two(found[0], task)
+    else:
+        _several(found, task)
+    if with_flips:
+        for other in others:
+            _print_flips(baseline, other, task)
+
+
+def _rows(found: Comparison, task: str | None) -> list[TaskComparison]:
+    return found.top() if task is None else found.chosen(task)
+
+
+def _two(found: Comparison, task: str | None) -> None:
+    rows = _rows(found, task)
+    table(
+        ("task", "metric", found.baseline, found.other, "difference", "95% interval", "p", "flipped", "items", ""),
+        [
+            [
+                row.task,
+                row.metric,
+                report.score(row.metric, row.baseline.value),
+                report.score(row.metric, row.other.value),
+                _difference(row),
+                f"{report.signed(row.metric, row.low)} to {report.signed(row.metric, row.high)}",
+                _p(row.p_holm),
+                f"+{row.gained} −{row.lost}" if row.gained or row.lost else "",
+                f"{row.n:,}",
+                row.verdict,
+            ]
+            for row in rows
+        ],
+        right=(found.baseline, found.other, "difference", "95% interval", "p", "flipped", "items"),
+    )
+    if any(row.test.startswith("McNemar") for row in rows):
+        note("p: McNemar's exact test where items are right or wrong, else a paired bootstrap; adjusted by Holm.")
+    else:
+        note("p: a paired bootstrap over items, adjusted by Holm.")
+
+
+def _several(found: Sequence[Comparison], task: str | None) -> None:
+    by_model = [{row.task: row for row in _rows(one, task)} for one in found]
+    names = list(dict.fromkeys(name for rows in by_model for name in rows))
+    firsts = {name: next(rows[name] for rows in by_model if name in rows) for name in names}
+    others = [one.other for one in found]
+    table(
+        ("task", "metric", found[0].baseline, *others, "items"),
+        [
+            [
+                name,
+                firsts[name].metric,
+                report.score(firsts[name].metric, firsts[name].baseline.value),
+                *(_scored(rows.get(name)) for rows in by_model),
+                _span([rows[name].n for rows in by_model if name in rows]),
+            ]
+            for name in names
+        ],
+        right=(found[0].baseline, *others, "items"),
+    )
+    note("Differences to the baseline; each model's are adjusted by Holm for its number of tasks.")
+
+
+def _difference(row: TaskComparison) -> Text:
+    return Text(f"{SIGNS[row.verdict]} {report.signed(row.metric, row.difference)}", style=COLOURS[row.verdict])
+
+
+def _scored(row: TaskComparison | None) -> Text:
+    if row is None:
+        return Text("–")
+    return Text.assemble(report.score(row.metric, row.other.value), "  ", _difference(row))
+
+
+def _span(numbers: list[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _warn(found: Comparison) -> None:
+    """On standard error: what makes the comparison less than it seems."""
+    for unlike in found.unlike:
+        many = f"{len(unlike.tasks)} tasks" if len(unlike.tasks) > 3 else ", ".join(unlike.tasks)
+        note(f"warning: {found.baseline} and {found.other} were measured in unlike settings. {unlike} ({many})")
+    for task, why in found.missing.items():
+        note(f"{task} is not compared: {why}.")
+    tasks = [row for row in found.tasks if not row.members]
+    for count, alone, other in (
+        (sum(row.only_baseline for row in tasks), found.baseline, found.other),
+        (sum(row.only_other for row in tasks), found.other, found.baseline),
+    ):
+        if count:
+            note(f"{counted(count, 'items')} that {alone} was asked and {other} was not: left out of both scores.")
+
+
+def _print_flips(baseline: Benchmark, other: Benchmark, task: str | None) -> None:
+    found = _flips(baseline, other, task)
+    click.echo()
+    gained = sum(flip.gained for flip in found)
+    note(f"{counted(len(found), 'items')} flipped: {gained} gained by {other.model}, {len(found) - gained} lost.")
+    if not found:
+        return
+    table(
+        ("", "task", "item", "question", "right", baseline.model, other.model),
+        [
+            [
+                Text("+", style="green") if flip.gained else Text("−", style="red"),
+                flip.baseline.task,
+                flip.baseline.item,
+                _end(flip.baseline.prompt),
+                _beginning(target(flip.baseline)),
+                _beginning(flip.baseline.answer),
+                _beginning(flip.other.answer),
+            ]
+            for flip in found
+        ],
+    )
+
+
+def _flips(baseline: Benchmark, other: Benchmark, task: str | None) -> list[Flip]:
+    if task is not None:
+        return flips(baseline, other, task)
+    return [
+        flip for name in baseline.results.tasks if name in other.results.tasks for flip in flips(baseline, other, name)
+    ]
+
+
+def target(item: Item) -> str:
+    """The right answer as a text."""
+    if item.right is not None and item.right < len(item.choices):
+        return item.choices[item.right]
+    return item.target
+
+
+def _beginning(text: str) -> str:
+    line = " ".join(strip_controls(text).split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _end(text: str) -> str:
+    """Of a prompt the end: its beginning is an instruction, or examples."""
+    line = " ".join(strip_controls(text).split())
+    return line if len(line) <= SHOWN_CHARACTERS else "…" + line[1 - SHOWN_CHARACTERS :]
+
+
+def _plain(
+    baseline: Benchmark, others: Sequence[Benchmark], found: Sequence[Comparison], task: str | None, with_flips: bool
+) -> dict[str, Any]:
+    comparisons = []
+    for other, one in zip(others, found, strict=True):
+        plain = asdict(one) | {"model": dict(other.results.model), "benchmark": other.id}
+        if task is not None:
+            plain["tasks"] = [asdict(row) for row in one.chosen(task)]
+        if with_flips:
+            plain["flips"] = [asdict(flip) for flip in _flips(baseline, other, task)]
+        comparisons.append(plain)
+    return {
+        "baseline": dict(baseline.results.model) | {"benchmark": baseline.id},
+        "panel": baseline.results.panel,
+        "adjusted": "Holm, over tasks and groups; over the tasks of each group",
+        "comparisons": comparisons,
+    }
+
+
+COMMANDS = {"compare": compare_models}
