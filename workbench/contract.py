@@ -257,6 +257,7 @@ class Score:
     log_likelihood: float
     tokens: int  # in the continuation
     greedy: bool  # whether the likeliest token was the continuation's at each place
+    truncated: bool = False  # the beginning did not fit into the model's context and was left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,10 +297,24 @@ class LanguageModel(Protocol):
         """
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        """Log-likelihoods of (context, continuation) pairs."""
+        """Log-likelihoods of (context, continuation) pairs, split into tokens as lm-eval does.
+
+        Pairs with a common beginning cost less together. Of one that is too long the beginning is left out.
+        Raises `WorkbenchError` if a continuation has no tokens.
+        """
 
     def close(self) -> None:
         """Free the memory."""
+
+
+@runtime_checkable
+class ScoresTexts(Protocol):
+    """A language model that also scores whole texts, for perplexity and bits per byte."""
+
+    def score_texts(self, texts: Sequence[str]) -> list[Score]:
+        """Log-likelihoods of texts from their first token on, those longer than the context in windows that score
+        each token once, as lm-eval's `loglikelihood_rolling`.
+        """
 
 
 @runtime_checkable

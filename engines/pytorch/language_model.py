@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from engines.harness import Request, Splitter, scores
 from engines.pytorch import device as devices
 from engines.pytorch.folders import open_causal_lm
 from engines.pytorch.generation import generate_batch, grouped_by_length
+from engines.pytorch.scoring import Scorer
 from engines.pytorch.tokenizer import TextTokenizer
 from workbench.contract import Message, Sampling, Score, Token, TokenProbability
 from workbench.errors import WorkbenchError
-
-SCORE_TOKENS = 8192  # padded tokens of a forward pass
 
 
 class TransformersModel:
@@ -33,6 +32,7 @@ class TransformersModel:
         self._tokenizer = TextTokenizer(folder)
         kind = getattr(torch, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
         self._model: Any = open_causal_lm(folder, kind).to(self._device)
+        self._scorer = Scorer(self._model)
         self._ends = _end_ids(folder, self._tokenizer)
         self.context_length: int = self._model.config.max_position_embeddings
         self.chat_template = self._tokenizer.chat_template
@@ -58,21 +58,12 @@ class TransformersModel:
             yield from self._answers(group, [batch[number] for number in group], sampling)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        """Each continuation after its context, right-padded batches of similar length at a time.
+        splitter = self._splitter()
+        return self._scores([splitter.pair(context, continuation) for context, continuation in pairs])
 
-        Of a pair that is longer than the context length the beginning is cut off.
-        Raises `WorkbenchError` if a continuation alone is longer.
-        """
-        rows = [self._row(context, continuation) for context, continuation in pairs]
-        order = sorted(range(len(rows)), key=lambda index: -len(rows[index][0]))
-        scores: dict[int, Score] = {}
-        start = 0
-        while start < len(order):
-            length = len(rows[order[start]][0])
-            chosen = order[start : start + max(1, SCORE_TOKENS // length)]
-            start += len(chosen)
-            scores.update(zip(chosen, self._score_batch([rows[index] for index in chosen]), strict=True))
-        return [scores[index] for index in range(len(rows))]
+    def score_texts(self, texts: Sequence[str]) -> list[Score]:
+        splitter = self._splitter()
+        return self._scores([splitter.text(text) for text in texts])
 
     @torch.inference_mode()
     def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
@@ -86,8 +77,8 @@ class TransformersModel:
                 "Begin a new conversation.",
             )
         tokens_1L = torch.tensor([ids], device=self._device)
-        hidden_LD = self._model.model(input_ids=tokens_1L, use_cache=False).last_hidden_state[0]
-        logits_CV = self._model.lm_head(hidden_LD[len(ids) - count - 1 : len(ids) - 1]).float()
+        output = self._model(input_ids=tokens_1L, use_cache=False, logits_to_keep=count + 1)
+        logits_CV = output.logits[0, :-1].float()
         log_CV = logits_CV.log_softmax(-1)
         targets_C = tokens_1L[0, len(ids) - count :]
         own_C = log_CV.gather(-1, targets_C[:, None])[:, 0].tolist()
@@ -108,7 +99,7 @@ class TransformersModel:
         ]
 
     def close(self) -> None:
-        del self._model
+        del self._model, self._scorer
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -154,38 +145,17 @@ class TransformersModel:
             if not going:
                 return
 
-    def _row(self, context: str, continuation: str) -> tuple[list[int], int]:
-        """(ids, how many at their end are the continuation's)."""
-        before = self._tokenizer.encode(context, special=True)
-        # Tokenised as one text and cut where the context's tokens end, as in lm-eval: the model met whole texts.
-        after = self._tokenizer.encode(context + continuation, special=True)[len(before) :]
-        bos = self._tokenizer.bos if self._tokenizer.bos is not None else self._tokenizer.eos
-        if bos is not None and (self._tokenizer.adds_bos or not before) and before[:1] != [bos]:
-            before = [bos, *before]
-        if len(after) >= self.context_length:
-            raise WorkbenchError(
-                f"A continuation has {len(after):,} tokens, and the model's context is {self.context_length:,}.",
-                "Shorten it.",
-            )
-        return (before + after)[-self.context_length :], len(after)
+    def _splitter(self) -> Splitter:
+        tokenizer = self._tokenizer
+        return Splitter(
+            lambda text: tokenizer.encode(text, special=True),
+            start=tokenizer.bos if tokenizer.bos is not None else tokenizer.eos,
+            adds_bos=tokenizer.adds_bos,
+            length=self.context_length,
+        )
 
-    @torch.inference_mode()
-    def _score_batch(self, rows: list[tuple[list[int], int]]) -> list[Score]:
-        longest = max(len(ids) for ids, _ in rows)
-        tokens_BL = torch.zeros(len(rows), longest, dtype=torch.int64)
-        for row, (ids, _) in enumerate(rows):
-            tokens_BL[row, : len(ids)] = torch.tensor(ids)
-        # Padding stands at the right, where causal attention cannot see it.
-        output = self._model.model(input_ids=tokens_BL.to(self._device), use_cache=False)
-        scores = []
-        for row, (ids, count) in enumerate(rows):
-            places = slice(len(ids) - count - 1, len(ids) - 1)
-            logits_CV = self._model.lm_head(output.last_hidden_state[row, places]).float()
-            targets_C = tokens_BL[row, len(ids) - count : len(ids)].to(self._device)
-            likelihood = -F.cross_entropy(logits_CV, targets_C, reduction="sum")
-            greedy = bool((logits_CV.argmax(-1) == targets_C).all())
-            scores.append(Score(log_likelihood=float(likelihood), tokens=count, greedy=greedy))
-        return scores
+    def _scores(self, requests: Sequence[Request]) -> list[Score]:
+        return scores(requests, self._scorer.score([window for request in requests for window in request.windows]))
 
 
 class StopGate:

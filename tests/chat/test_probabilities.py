@@ -50,13 +50,13 @@ def test_of_a_folder(tmp_path: Path) -> None:
     LlamaForCausalLM(shape).save_pretrained(folder)
     model = TransformersModel(folder, device="cpu")
     assert isinstance(model, TellsProbabilities)
-    tokens = model.probabilities("A question: ", "né 🙂", top=257)
+    tokens = model.probabilities("A question:", "né 🙂", top=257)
     assert "".join(token.text for token in tokens) == "né 🙂"
     for token in tokens:
         assert sum(math.exp(value) for _, value in token.alternatives) == pytest.approx(1, abs=1e-4)
         assert max(value for _, value in token.alternatives) == token.alternatives[0][1]
-    [score] = model.score([("A question: ", "né 🙂")])
+    [score] = model.score([("A question:", "né 🙂")])
     assert sum(token.log_probability for token in tokens) == pytest.approx(score.log_likelihood, abs=1e-3)
-    assert model.probabilities("A question: ", "") == []
+    assert model.probabilities("A question:", "") == []
     with pytest.raises(WorkbenchError, match="the model's context holds"):
-        model.probabilities("A question: ", "x" * 200)
+        model.probabilities("A question:", "x" * 200)

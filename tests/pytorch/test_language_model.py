@@ -88,7 +88,7 @@ def test_scores_are_exact_in_any_batch(model: TransformersModel, folder: Path) -
     pairs = [("The value of", " the object"), ("import", " statement is executed"), ("", "class"), ("x = 1\n" * 9, "y")]
     scores = model.score(pairs)
     for (context, continuation), score in zip(pairs, scores, strict=True):
-        before = [0, *model.tokenize(context)]
+        before = [0, *model.tokenize(context.rstrip())]
         whole = [0, *model.tokenize(context + continuation)]
         logits = reference(torch.tensor([whole])).logits[0].log_softmax(-1)
         expected = sum(logits[place - 1, whole[place]].item() for place in range(len(before), len(whole)))
