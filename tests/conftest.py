@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.endpoint import Reply, Server
 from workbench.store.catalog import Catalog, open_catalog
 from workbench.store.project import Project, create
 
@@ -46,3 +47,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is missing: this test reads real data from it")
     return SHARED / "data"
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[dict], Reply | None]], Server]]:
+    """Starts servers, which end with the test."""
+    servers: list[Server] = []
+
+    def start(answer: Callable[[dict], Reply | None]) -> Server:
+        servers.append(Server(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

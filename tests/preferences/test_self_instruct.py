@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.endpoint import Reply, Server, completion
 from workbench.contract import Finished, Job, Sampling, Stopped, Warned, parse_event
 from workbench.corpus.chats.conversations import read_conversations
 from workbench.errors import WorkbenchError
@@ -25,57 +24,7 @@ from workbench.preferences.self_instruct import instructions_in, seed_instructio
 from workbench.preferences.similarity import most_similar, rouge_l, words
 from workbench.reporting import RunReporter
 
-Answer = tuple[int, str]  # status, body
 ASK = [[{"role": "user", "content": "Hello"}]]
-
-
-def completion(text: str, finish: str = "stop") -> Answer:
-    return 200, json.dumps({"choices": [{"message": {"content": text}, "finish_reason": finish}]})
-
-
-class Server:
-    """An OpenAI-compatible server; `answer` turns a request's JSON into a status and a body."""
-
-    def __init__(self, answer: Callable[[dict], Answer]):
-        self.requests: list[dict] = []
-        self.keys: list[str | None] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.requests.append({"path": self.path, **body})
-                server.keys.append(self.headers.get("Authorization"))
-                status, text = answer(body)
-                self.send_response(status)
-                if status == 302:
-                    self.send_header("Location", text)
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[dict], Answer]], Server]]:
-    servers: list[Server] = []
-
-    def start(answer: Callable[[dict], Answer]) -> Server:
-        servers.append(Server(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 def author(server: Server, check: Callable[[], None] = lambda: None) -> EndpointAuthor:
@@ -221,11 +170,11 @@ class Run:
         return [tuple(turn["content"] for turn in row.messages) for row in read_conversations(self.output)]  # type: ignore[misc]
 
 
-def scripted() -> Callable[[dict], Answer]:
+def scripted() -> Callable[[dict], Reply]:
     """Writes other tasks on every request, always some bad ones; answers about what is endless are cut off."""
     count = iter(range(10_000))
 
-    def answer(body: dict) -> Answer:
+    def answer(body: dict) -> Reply:
         said = body["messages"][0]["content"]
         if "Come up with" not in said:
             return completion(f"About: {said}", "length" if "endless" in said else "stop")
@@ -261,7 +210,7 @@ def test_a_stopped_run_goes_on_where_it_was(serve, tmp_path):
     answer = scripted()
     calls = 0
 
-    def stopping(body: dict) -> Answer:
+    def stopping(body: dict) -> Reply:
         nonlocal calls
         calls += 1
         if calls == 20:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -14,7 +15,7 @@ from workbench.contract import LanguageModel, Message, Sampling
 from workbench.errors import WorkbenchError
 
 TIMEOUT_SECONDS = 300
-ATTEMPTS = 4  # of a request that the server could not serve for now
+ATTEMPTS = 5  # of a request that the server could not serve for now
 KEY = "OPENAI_API_KEY"
 
 
@@ -57,10 +58,19 @@ class EndpointAuthor:
 
     chats = True
 
-    def __init__(self, address: str, model: str, check: Callable[[], None], *, pause_seconds: float = 1.0):
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        check: Callable[[], None],
+        *,
+        pause_seconds: float = 1.0,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ):
         """`pause_seconds` before the second attempt at a request; each further one waits twice as long."""
         self._address = f"{address.rstrip('/').removesuffix('/chat/completions')}/chat/completions"
         self._model, self._check, self._pause = model, check, pause_seconds
+        self._timeout = timeout_seconds
 
     def write(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Written]:
         """Raises `WorkbenchError` if the server refuses, or cannot be reached."""
@@ -95,7 +105,7 @@ class EndpointAuthor:
         request = urllib.request.Request(self._address, data=data, headers=headers)
         for attempt in range(ATTEMPTS):
             try:
-                with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
+                with _OPENER.open(request, timeout=self._timeout) as answer:
                     return json.load(answer)
             except urllib.error.HTTPError as error:
                 said = error.read(500).decode(errors="replace").strip()
@@ -108,7 +118,7 @@ class EndpointAuthor:
             except ValueError:
                 what = f"{self._address} answered something that is not JSON."
                 raise WorkbenchError(what, "Check the address; it usually ends in /v1.") from None
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:  # it may go away in the middle of its answer
                 if attempt == ATTEMPTS - 1:
                     why = getattr(error, "reason", None) or error
                     raise WorkbenchError(

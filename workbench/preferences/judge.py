@@ -148,11 +148,7 @@ class ModelVerdicts(Verdicts):
 
     def _prefers_first(self, prompt: Prompt, first: str, second: str) -> float:
         """Log odds of "A" against "B"."""
-        asked: list[Message] = [{"role": "user", "content": instruction(self.question, prompt, first, second)}]
-        context = self.model.render(asked)
-        space = "" if self.model.chat_template else " "
-        a, b = self.model.score([(context, f"{space}A"), (context, f"{space}B")])
-        return a.log_likelihood - b.log_likelihood
+        return prefers(self.model, instruction(self.question, prompt, first, second))
 
     def report(self) -> dict[str, Any]:
         asked = len(self.first_shown_won)
@@ -164,6 +160,15 @@ class ModelVerdicts(Verdicts):
 
     def close(self) -> None:
         self.model.close()
+
+
+def prefers(model: LanguageModel, asked: str) -> float:
+    """Log odds of the reply "A" against "B" to what is asked, in nats."""
+    messages: list[Message] = [{"role": "user", "content": asked}]
+    context = model.render(messages)
+    space = "" if model.chat_template else " "
+    a, b = model.score([(context, f"{space}A"), (context, f"{space}B")])
+    return a.log_likelihood - b.log_likelihood
 
 
 def instruction(question: str, prompt: Prompt, first: str, second: str) -> str:
