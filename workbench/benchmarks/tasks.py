@@ -5,12 +5,25 @@ Heavy libraries are imported inside the functions: they run in the engine's proc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.benchmarks import building, harness, own_tasks, task_data, texts
 from workbench.benchmarks.panels import TaskChoice
+from workbench.benchmarks.task_rows import read_text
+from workbench.errors import WorkbenchError
+from workbench.recipes.nearest import listed, nearest
+
+ROLLING = "loglikelihood_rolling"
+TEXT = "text:"  # how a choice begins that is a text on disk
+
+# The metric that is usually reported, where it is not the first of the list below.
+USUAL = {"hellaswag": "acc_norm", "arc_challenge": "acc_norm", "openbookqa": "acc_norm", "piqa": "acc_norm"}
+METRICS = ("acc", "mcc", "exact_match", "match", "pass@1", "bits_per_byte", "f1", "bleu_acc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +60,129 @@ def load_tasks(
     Raises `WorkbenchError` for an unknown name, for data that are neither here nor to be had, and where worked
     examples are wanted and none are here.
     """
-    raise NotImplementedError  # being written
+    wanted = {single.task: single for choice in chosen for single in expand(choice, project_root, warn)}
+    building.prepare(project_root)
+    found: dict[str, LoadedTask] = {}
+    lacking: list[building.Unavailable] = []
+    fixed: list[str] = []
+    for choice in wanted.values():
+        given = {"shots": shots, "limit": limit, "chat_template": chat_template}
+        put = choice.model_copy(update={key: value for key, value in given.items() if value is not None})
+        try:
+            task = _load(put, project_root)
+        except building.Unavailable as error:
+            lacking.append(error)
+            continue
+        if task.name in found:
+            raise WorkbenchError(f"Two texts are called {task.name}.", "Rename one of the files.")
+        found[task.name] = task
+        if put.shots and not task.shots and task.kind != ROLLING:
+            fixed.append(task.name)
+    if fixed:
+        more = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
+        warn(f"The harness fixes the number of worked examples of {fixed[0]}{more} at 0.")
+    if len(lacking) > 1:
+        raise WorkbenchError(f"{lacking[0].what} So it is with {len(lacking) - 1} more.", lacking[0].remedy)
+    if lacking:
+        raise lacking[0]
+    return found
+
+
+def expand(choice: TaskChoice, project_root: Path, warn: Callable[[str], None]) -> list[TaskChoice]:
+    """The single tasks that a choice stands for, without loading any.
+
+    Raises `WorkbenchError` for an unknown name.
+    """
+    if choice.task.startswith(TEXT):
+        return [choice]
+    name = harness.resolve(choice.task)
+    if task_data.record(project_root, name) is not None or name in harness.tasks():
+        return [choice.model_copy(update={"task": name})]
+    if not harness.is_group(name):
+        raise harness.unknown(name, tuple(task_data.names(project_root)))
+    inside = harness.members(name)
+    here = [task for task in inside if task_data.local(project_root, task) is not None]
+    if here and len(here) < len(inside):
+        warn(f"Of {name} only the tasks with local data are taken: {len(here)} of {len(inside)}.")
+    return [choice.model_copy(update={"task": task}) for task in here or inside]
 
 
 def item_hash(task: Any, doc: Any) -> str:
     """What pairs an item over models: SHA-256, 16 hexadecimal digits, of the question, its choices and its answer.
 
     The same for every model, limit, number of shots and chat template, and whether the data are local or the hub's.
+    `task` and `doc` are the harness's.
     """
-    raise NotImplementedError  # being written
+    choices = list(task.doc_to_choice(doc)) if task.config.doc_to_choice is not None else []
+    content = [task.doc_to_text(doc), choices, task.doc_to_target(doc)]
+    plain = json.dumps(content, ensure_ascii=False, default=str)
+    return hashlib.sha256(plain.encode("utf-8")).hexdigest()[:16]
+
+
+def _load(choice: TaskChoice, project_root: Path) -> LoadedTask:
+    if choice.task.startswith(TEXT):
+        file = (project_root / Path(choice.task.removeprefix(TEXT)).expanduser()).resolve()
+        items = [{"text": passage} for passage in texts.passages(read_text(file))]
+        name = f"{TEXT}{file.name}"
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        return _ready(choice, building.on_rows(own_tasks.settings(name, "text"), items, None), "", digest)
+    data = task_data.local(project_root, choice.task)
+    settings = _settings(choice.task, data)
+    shots = _shots(settings, choice)
+    if data is None:
+        return _ready(choice, building.on_hub(settings), harness.group_of(choice.task), "", shots)
+    items, examples = task_data.rows(project_root, data)
+    drawn = building.few_shot_split(settings) is not None or data.kind != "standard"
+    if shots and drawn and len(examples) < shots:
+        has = f"{len(examples)} examples" if examples else "none"
+        what = f"{choice.task} is to show {shots} worked examples, and has {has} beside its items."
+        remedy = f"workbench benchmark-data add {choice.task} FILE --few-shot FILE"
+        raise WorkbenchError(what, f"Add some, or set --shots 0: {remedy}")
+    task = building.on_rows(settings, items, examples or None)
+    group = harness.group_of(choice.task) if data.kind == "standard" else ""
+    digest = data.sha256
+    if shots and drawn:
+        digest = hashlib.sha256(f"{data.sha256} {data.few_shot_sha256}".encode()).hexdigest()
+    return _ready(choice, task, group, digest, shots)
+
+
+def _settings(name: str, data: task_data.TaskData | None) -> dict[str, Any]:
+    if data is None or data.kind == "standard":
+        return building.standard(name) | dict(data.settings if data else {})
+    settings = own_tasks.settings(name, data.kind)
+    return settings | ({"fewshot_split": "few_shot"} if data.few_shot else {})
+
+
+def _shots(settings: dict[str, Any], choice: TaskChoice) -> int:
+    """How many worked examples are shown, by the harness's rule: a task fixed at none stays there."""
+    own = settings.get("num_fewshot")
+    if settings["output_type"] == ROLLING or own == 0:
+        return 0
+    return choice.shots if choice.shots is not None else own or 0
+
+
+def _ready(choice: TaskChoice, task: Any, group: str, data: str, shots: int = 0) -> LoadedTask:
+    task.set_config("num_fewshot", shots)
+    task.set_fewshot_seed(building.FEW_SHOT_SEED)
+    return LoadedTask(
+        name=task.config.task,
+        task=task,
+        kind=task.OUTPUT_TYPE,
+        code=bool(task.config.unsafe_code),
+        group=group,
+        shots=shots,
+        limit=choice.limit,
+        chat_template=bool(choice.chat_template),
+        metric=_metric(choice, task),
+        version=str(task.VERSION),
+        data=data,
+    )
+
+
+def _metric(choice: TaskChoice, task: Any) -> str:
+    known: Iterable[str] = task.aggregation()
+    if choice.metric is not None and choice.metric not in known:
+        what = f"{choice.task} has no metric {choice.metric!r}."
+        raise WorkbenchError(what, nearest(choice.metric, list(known)) or listed(list(known)))
+    usual = [choice.metric or "", USUAL.get(choice.task, ""), *METRICS, *known]
+    return next(name for name in usual if name in known)
