@@ -26,6 +26,7 @@ from workbench.corpus.chats.checks import Finding, raise_errors
 from workbench.corpus.chats.training_data import Judged, max_length
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import TuningRecipe
+from workbench.wording import amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,8 @@ class Workplace:
         if data.cut:
             self.reporter.emit(
                 Warned(
-                    message=f"{data.cut:,} answers were cut: with their prompts they are longer than {length:,} "
-                    "tokens. A higher --max-length keeps them."
+                    message=f"{amount(data.cut, 'answers', 'were')} cut: with their prompts they are longer than "
+                    f"{length:,} tokens. A higher --max-length keeps them."
                 )
             )
 

@@ -21,6 +21,7 @@ from workbench.corpus.chats.packing import PackedSequence, TrainingRows, padded
 from workbench.corpus.chats.training_data import conversation_rows, document_rows
 from workbench.recipes.base import validate
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
+from workbench.wording import amount
 
 IGNORED = -100
 
@@ -166,7 +167,8 @@ def warn_of_cuts(rows: TrainingRows, max_length: int, reporter: Reporter) -> Non
     if rows.cut:
         reporter.emit(
             Warned(
-                message=f"{rows.cut:,} of {rows.rows + rows.untrained:,} rows are longer than {max_length:,} tokens "
-                f"and were cut: {rows.cut_tokens:,} tokens are left out. A higher --max-length keeps them."
+                message=f"{amount(rows.cut, 'rows', 'are')} longer than {max_length:,} tokens, of "
+                f"{rows.rows + rows.untrained:,}: {amount(rows.cut_tokens, 'tokens', 'were')} cut off. A higher "
+                "--max-length keeps them."
             )
         )

@@ -213,7 +213,7 @@ WRONG = [
      "BOS stands twice in a row in 40 rows"),
     (TURN.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}"), {},
      "The chat template drops the system message of 40 rows"),
-    (TURN.replace("<|e|>", "\n"), {}, "The answers of 40 rows do not end in a token that ends a turn"),
+    (TURN.replace("<|e|>", "\n"), {}, "No end of a turn stands after 40 rows"),
     (TURN, {"eos_token": None}, "has no token that ends an answer"),
     ("{{ messages | length }}", {}, "writes the first 2 messages in another way"),
 ]  # fmt: skip
@@ -228,6 +228,29 @@ def test_wrong_data_is_an_error_with_the_row(tmp_path, template, config, match):
     inputs = {"base": folder, "data.0": chats(tmp_path / "chats")}
     with pytest.raises(WorkbenchError, match=match):
         raise_errors(inspector(sft(max_length=200), inputs).facts.findings)
+
+
+def test_answers_and_pairs_are_counted_each_by_its_name(base, tmp_path):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    long = [{"role": "user", "content": "word " * 60}]
+    with PreferenceWriter(folder) as writer:
+        for number, prompt in enumerate([*([ROWS[n][1]] for n in range(8)), long], 1):
+            said = [[{"role": "assistant", "content": text}] for text in ("Yes.", "No.")]
+            writer.add(Pair(prompt=prompt, chosen=said[0], rejected=said[1], source=f"rows.jsonl:{number}"))
+    dpo = validate(DpoRecipe, {"base": "base", "preferences": "pairs", "max_length": 200}).resolved()
+    [finding] = inspector(dpo, {"base": base, "preferences": folder}).facts.findings
+    assert finding.what == "2 answers of 1 pair have nothing to train on within 200 tokens: 1 pair is left out."
+
+
+def test_rows_that_come_more_than_once_in_a_batch(base, tmp_path):
+    inputs = {"base": base, "data.0": chats(tmp_path / "few", ROWS[:8])}
+    unpacked = {"packing": False}
+    shown = inspector(sft(conversations=unpacked, batch={"batch_size": 16}), inputs)
+    assert 2 <= shown.facts.rows <= 7
+    assert shown.batch(0).repeated == (shown.facts.rows, -(-16 // shown.facts.rows))
+    shown = inspector(sft(conversations=unpacked, batch={"batch_size": 2}), inputs)
+    assert shown.batch(0).repeated == (0, 1)
 
 
 def test_sound_data_has_no_findings(base, tmp_path):
@@ -277,7 +300,7 @@ def test_the_verb_shows_the_batch_of_a_recipe(tmp_path):
     assert workbench("shards", "--corpus", "books", "--tokenizer", "bpe", cwd=project).returncode == 0
     shown = workbench("inspect", "base.yaml", "--batch", "3", "--row", "1", cwd=project)
     assert shown.returncode == 0, shown.stderr
-    assert "pretrain: batch 3 of " in shown.stdout
+    assert "pretrain: batch 3, in epoch 0 of " in shown.stdout
     assert "text      trained  " in shown.stdout
     assert "\x1b" not in shown.stdout
     plain = json.loads(workbench("inspect", "base.yaml", "--batch", "3", "--json", cwd=project).stdout)

@@ -15,7 +15,9 @@ from workbench.cli.output import answer, common, note, open_current, table
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe
 from workbench.recipes.load import read_recipes
+from workbench.recipes.tuning import TuningRecipe
 from workbench.runs.inputs import planned
+from workbench.wording import amount
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -55,14 +57,24 @@ def inspect(as_json: bool, recipe: Path, batch: int, row: int, ids: bool, stage:
     view = looked_at.batch(batch)
     if row >= len(view.sequences):
         raise WorkbenchError(
-            f"There is no row {row}: the batch has {len(view.sequences)} sequences.", "Rows are counted from 0."
+            f"There is no row {row}: the batch has {amount(len(view.sequences), 'sequences')}.",
+            "Rows are counted from 0.",
         )
     if as_json:
         answer(plain(looked_at, view))
     else:
         _show(looked_at.facts, view, row, ids=ids)
+    if (last := _steps(ready[0], looked_at.facts)) is not None and batch >= last:
+        note(f"This batch is never trained on: as the recipe stands, the training ends after {amount(last, 'steps')}.")
     if errors := [finding for finding in looked_at.facts.findings if finding.severity == "error"]:
         raise errors[0].error()
+
+
+def _steps(recipe: Recipe, facts: Facts) -> int | None:
+    """Optimizer steps of the whole training; None where the rows alone do not say it."""
+    if not isinstance(recipe, TuningRecipe):
+        return None
+    return recipe.schedule.max_steps or max(1, round(facts.steps_per_epoch * recipe.schedule.num_train_epochs))
 
 
 def plain(looked_at: Inspector, view: BatchView) -> dict[str, object]:
@@ -72,7 +84,7 @@ def plain(looked_at: Inspector, view: BatchView) -> dict[str, object]:
     share = view.trained / max(view.tokens, 1)
     return {
         **asdict(looked_at.facts), **asdict(view), "tokens": view.tokens, "trained": view.trained,
-        "trained_share": round(share, 4),
+        "trained_share": round(share, 4), "repeated_rows": view.repeated[0],
     }  # fmt: skip
 
 
@@ -91,14 +103,21 @@ def _chosen(recipes: Sequence[Recipe], stage: str | None) -> Recipe:
 def _show(facts: Facts, view: BatchView, row: int, *, ids: bool) -> None:
     share = view.trained / max(view.tokens, 1)
     packed = "packed" if facts.packing else "not packed"
+    batches = amount(facts.steps_per_epoch, "batches") if facts.steps_per_epoch > 1 else "1 batch"
     click.echo(
-        f"{facts.stage}: batch {view.step} of {facts.steps_per_epoch:,} an epoch (epoch {view.epoch}), "
-        f"{len(view.sequences)} sequences of at most {facts.max_length:,} tokens, {packed}"
+        f"{facts.stage}: batch {view.step:,}, in epoch {view.epoch:,} of {batches}, "
+        f"{amount(len(view.sequences), 'sequences')} of at most {facts.max_length:,} tokens, {packed}"
     )
-    click.echo(f"{view.tokens:,} tokens, {view.trained:,} trained on ({share:.1%})")
+    click.echo(f"{amount(view.tokens, 'tokens')}, {view.trained:,} trained on ({share:.1%})")
+    repeated, most = view.repeated
+    if repeated:
+        click.echo(
+            f"{amount(repeated, 'rows', 'stand')} in this batch more than once, the most frequent {most} times: it takes "
+            "more rows than there are"
+        )
     left_out = f", {facts.untrained:,} left out with nothing to train on" if facts.untrained else ""
     cut = f", {facts.cut:,} cut ({facts.cut_tokens:,} tokens fall off)" if facts.cut else ""
-    click.echo(f"{facts.rows:,} rows to train on, {facts.held_out:,} held out{cut}{left_out}")
+    click.echo(f"{amount(facts.rows, 'rows')} to train on, {facts.held_out:,} held out{cut}{left_out}")
     if facts.template:
         click.echo(f"chat template: {facts.template}")
     for finding in facts.findings:

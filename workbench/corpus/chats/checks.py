@@ -6,15 +6,17 @@ shows the same findings.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from workbench.corpus.chats.pairs import Mark, Pair
 from workbench.corpus.chats.tokens import ChatTokenizer, Conversation, Encoded
 from workbench.errors import WorkbenchError
+from workbench.wording import agreeing, amount
 
 SHOWN_CHARACTERS = 160
 ENDLESS_SHARE = 0.5  # of rows whose answers never end, from which a model would not learn to stop
@@ -51,9 +53,9 @@ def check_conversations(
     tokenizer: ChatTokenizer, rows: Sequence[Conversation], encoded: Sequence[Encoded], *, max_length: int
 ) -> list[Finding]:
     """What is wrong with conversations, errors first. `encoded` are their tokens, uncut."""
-    return _check(
-        tokenizer, [(row.source, row.messages, item) for row, item in zip(rows, encoded, strict=True)], max_length
-    )
+    numbered = enumerate(zip(rows, encoded, strict=True))
+    texts = [_Text(number, row.source, row.messages, item) for number, (row, item) in numbered]
+    return _check(tokenizer, texts, _Findings("rows"), max_length)
 
 
 def check_answers(
@@ -64,11 +66,14 @@ def check_answers(
     max_length: int,
 ) -> list[Finding]:
     """What is wrong with pairs or marks, errors first. `encoded` are their answers after the prompts."""
-    rows = []
-    for item, group in zip(items, encoded, strict=True):
+    texts = []
+    for number, (item, group) in enumerate(zip(items, encoded, strict=True)):
         answers = [item.chosen, item.rejected] if isinstance(item, Pair) else [item.completion]
-        rows += [(item.source, [*item.prompt, *answer], row) for answer, row in zip(answers, group, strict=True)]
-    return _check(tokenizer, rows, max_length)
+        texts += [
+            _Text(number, item.source, [*item.prompt, *answer], row) for answer, row in zip(answers, group, strict=True)
+        ]
+    pairs = bool(items) and isinstance(items[0], Pair)
+    return _check(tokenizer, texts, _Findings("answers", "pairs" if pairs else ""), max_length)
 
 
 def without_end(tokenizer: ChatTokenizer) -> Finding:
@@ -98,70 +103,84 @@ def dropped_turns(row: Sequence[Mapping[str, Any]], text: str) -> list[str]:
     return found
 
 
-def _check(
-    tokenizer: ChatTokenizer, rows: Sequence[tuple[str, Sequence[Mapping[str, Any]], Encoded]], max_length: int
-) -> list[Finding]:
+class _Text(NamedTuple):
+    """What is tokenised at once: a conversation, or one answer of a pair after its prompt."""
+
+    item: int  # the number of the conversation, pair or mark
+    source: str
+    messages: Sequence[Mapping[str, Any]]
+    encoded: Encoded
+
+
+def _check(tokenizer: ChatTokenizer, texts: Sequence[_Text], found: _Findings, max_length: int) -> list[Finding]:
     if not tokenizer.end_ids:
         return [without_end(tokenizer)]
-    found = _Findings()
-    for source, messages, row in rows:
+    for text in texts:
+        row = text.encoded
         doubled = check_tokens(row.ids_L, tokenizer)
         if doubled:
-            found.add(f"doubled {doubled}", source, row)
-        for role in dropped_turns(messages, row.text):
-            found.add("system" if role == "system" else "turn", source, row)
+            found.add(f"doubled {doubled}", text)
+        for role in dropped_turns(text.messages, row.text):
+            found.add("system" if role == "system" else "turn", text)
         kept_L = row.trained_L[:max_length]
         if not row.trained_L.any():
-            found.add("untrained", source, row)
+            found.add("untrained", text)
         elif not kept_L.any():
-            found.add("cut away", source, row)
+            found.add("cut away", text)
         elif not (tokenizer.is_end(row.ids_L) & row.trained_L).any():
-            found.add("endless", source, row)
-    return found.told(len(rows), max_length)
+            found.add("endless", text)
+    return found.told(len(texts), max_length)
 
 
 class _Findings:
-    """Counts what was found, by kind, with the first row of each."""
+    """Counts what was found, by kind, with the first text of each."""
 
-    def __init__(self) -> None:
-        self.first: dict[str, tuple[str, Encoded]] = {}
-        self.rows: dict[str, int] = {}
+    def __init__(self, things: str, of: str = ""):
+        """`things`: what the texts are called; several may belong to one item, which is called `of`."""
+        self.things, self.of = things, of
+        self.first: dict[str, _Text] = {}
+        self.rows: Counter[str] = Counter()
+        self.items: dict[str, set[int]] = {}
 
-    def add(self, kind: str, source: str, row: Encoded) -> None:
-        self.first.setdefault(kind, (source, row))
-        self.rows[kind] = self.rows.get(kind, 0) + 1
+    def add(self, kind: str, text: _Text) -> None:
+        self.first.setdefault(kind, text)
+        self.rows[kind] += 1
+        self.items.setdefault(kind, set()).add(text.item)
+
+    def who(self, kind: str, verb: str = "") -> str:
+        """ "5 rows have", "304 answers of 152 pairs have"."""
+        count = self.rows[kind]
+        if not self.of:
+            return amount(count, self.things, verb)
+        things = f"{amount(count, self.things)} of {amount(len(self.items[kind]), self.of)}"
+        return f"{things} {agreeing(count, verb)}".rstrip()
 
     def told(self, total: int, max_length: int) -> list[Finding]:
         """As findings, errors first."""
-        told: list[tuple[str, Literal["error", "warning"], Callable[[int], str], str]] = [
-            *((f"doubled {name}", "error", _doubled(name), UNDOUBLE) for name in ("BOS", "EOS")),
-            ("system", "error", lambda n: f"The chat template drops the system message of {_rows(n)}.",
+        told: list[tuple[str, Literal["error", "warning"], Callable[[str], str], str]] = [
+            *((f"doubled {name}", "error", self._doubled(name), UNDOUBLE) for name in ("BOS", "EOS")),
+            ("system", "error", lambda kind: f"The chat template drops the system message of {self.who(kind)}.",
              "Use a template that writes it, or leave system messages out of the data."),
-            ("untrained", "error" if self.rows.get("untrained", 0) == total else "warning",
-             lambda n: f"{_rows(n)} of {total:,} {'has' if n == 1 else 'have'} nothing to train on.",
+            ("untrained", "error" if self.rows["untrained"] == total else "warning",
+             lambda kind: f"{self.who(kind, 'have')} nothing to train on, of {total:,} {self.things}.",
              "Give rows with answers, or --train-on all."),
-            ("cut away", "error" if self.rows.get("cut away", 0) == total else "warning",
-             lambda n: f"Of {_rows(n)} nothing that is trained on lies within {max_length:,} tokens: left out.",
+            ("cut away", "error" if self.rows["cut away"] == total else "warning",
+             lambda kind: f"{self.who(kind, 'have')} nothing to train on within {max_length:,} tokens: "
+             f"{amount(len(self.items[kind]), self.of or self.things, 'are')} left out.",
              "Raise --max-length."),
-            ("endless", "error" if self.rows.get("endless", 0) >= ENDLESS_SHARE * total else "warning",
-             lambda n: f"The answers of {_rows(n)} do not end in a token that ends a turn: a model would not learn to "
-             "stop.",
+            ("endless", "error" if self.rows["endless"] >= ENDLESS_SHARE * total else "warning",
+             lambda kind: f"No end of a turn stands after {self.who(kind)}: a model would not learn to stop.",
              "Put the end token inside the template's {% generation %} block."),
-            ("turn", "warning", lambda n: f"The chat template drops words of {_rows(n)}.",
+            ("turn", "warning", lambda kind: f"The chat template drops words of {self.who(kind)}.",
              "Look at the row: workbench inspect."),
         ]  # fmt: skip
         findings = []
         for kind, severity, what, remedy in told:
-            if count := self.rows.get(kind):
-                source, row = self.first[kind]
-                text = row.text[:SHOWN_CHARACTERS]
-                findings.append(Finding(severity, what(count), remedy, source, text, count))
+            if count := self.rows[kind]:
+                first = self.first[kind]
+                text = first.encoded.text[:SHOWN_CHARACTERS]
+                findings.append(Finding(severity, what(kind), remedy, first.source, text, count))
         return sorted(findings, key=lambda finding: finding.severity)
 
-
-def _doubled(name: str) -> Callable[[int], str]:
-    return lambda n: f"{name} stands twice in a row in {_rows(n)}."
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
+    def _doubled(self, name: str) -> Callable[[str], str]:
+        return lambda kind: f"{name} stands twice in a row in {self.who(kind)}."

@@ -5,6 +5,7 @@ Everything comes from where the engines take it: `training_data` and `packing`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,15 @@ class BatchView:
     @property
     def trained(self) -> int:
         return sum(item.trained for item in self.sequences)
+
+    @property
+    def repeated(self) -> tuple[int, int]:
+        """(how many rows stand in the batch more than once, how often the most frequent does); (0, 1) if none."""
+        seen = Counter((part.row, part.label) for item in self.sequences for part in item.documents if part.row >= 0)
+        times: dict[int, int] = {}
+        for (row, _), count in seen.items():
+            times[row] = max(count, times.get(row, 0))
+        return sum(count > 1 for count in times.values()), max(times.values(), default=1)
 
 
 @dataclass(frozen=True, slots=True)
