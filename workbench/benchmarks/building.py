@@ -35,7 +35,7 @@ def prepare(project_root: Path) -> None:
 
     Call it before lm-eval is imported; called later it still works.
     """
-    home = Path(_GIVEN_HOME or project_root / CACHE)
+    home = _home(project_root)
     os.environ["HF_HOME"] = str(home)
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
     from datasets import config, disable_progress_bars
@@ -47,6 +47,16 @@ def prepare(project_root: Path) -> None:
     disable_progress_bars()
     for name in ("lm_eval", "datasets", "lm_eval.api.task", "lm_eval.config.task"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def is_fetched(project_root: Path, data_set: str) -> bool:
+    """Whether a data set of the hub was fetched before."""
+    hub = Path(os.environ.get("HF_HUB_CACHE") or _home(project_root) / "hub")
+    return (hub / f"datasets--{data_set.replace('/', '--')}").is_dir()
+
+
+def _home(project_root: Path) -> Path:
+    return Path(_GIVEN_HOME or project_root / CACHE)
 
 
 def standard(name: str) -> dict[str, Any]:

@@ -80,10 +80,16 @@ def parse(text: str, where: str) -> Panel:
         raise WorkbenchError(f"{where} is not valid YAML: {reason}.", "Mend it, or copy a built-in panel.") from None
     if not isinstance(plain, dict):
         raise WorkbenchError(f"{where} holds no panel.", "Give it a list `tasks`, and a `description`.")
+    place = where
     try:
+        for number, item in enumerate(plain["tasks"] if isinstance(plain.get("tasks"), list) else [], 1):
+            place = f"{where}, task {number}"
+            if isinstance(item, dict):  # by itself, for the nearest key is told of what is no part of a list
+                validate(TaskChoice, item)
+        place = where
         return validate(Panel, plain)
     except WorkbenchError as error:
-        raise WorkbenchError(f"{where}: {error.what}", error.remedy) from None
+        raise WorkbenchError(f"{place}: {error.what}", error.remedy) from None
 
 
 def copy(project_root: Path, name: str, new_name: str | None = None) -> Path:

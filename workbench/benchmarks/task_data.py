@@ -47,6 +47,7 @@ class TaskData:
     items: int
     sha256: str  # of the items, in the form in which they are kept
     sources: tuple[Source, ...]
+    left_out: int = 0  # rows of another split than the one that the harness asks
     few_shot: int = 0  # rows to draw worked examples from
     few_shot_sha256: str = ""
     few_shot_sources: tuple[Source, ...] = ()
@@ -70,10 +71,10 @@ def add(project_root: Path, task: str, files: Sequence[Path], few_shot: Sequence
         what = f"{task} is a group of {len(inside)} tasks, each with data of its own."
         raise WorkbenchError(what, f"Add them one by one: workbench benchmark-data add {inside[0]} FILE")
     standard = task in harness.tasks()
-    kind, items, settings = _rows(task, files, standard)
+    kind, items, settings, left_out = _rows(task, files, standard)
     examples: list[dict[str, Any]] = []
     if few_shot:
-        other_kind, examples, other = _rows(task, few_shot, standard, examples=True)
+        other_kind, examples, other, _ = _rows(task, few_shot, standard, examples=True)
         if (other_kind, other) != (kind, settings):
             what = f"The rows to draw worked examples from have another form than those of {task}."
             raise WorkbenchError(what, "Give both with the same fields; nothing was added.")
@@ -87,6 +88,7 @@ def add(project_root: Path, task: str, files: Sequence[Path], few_shot: Sequence
         items=len(items),
         sha256=_sha256(kept),
         sources=tuple(map(_source, files)),
+        left_out=left_out,
         few_shot=len(examples),
         few_shot_sha256=_sha256(shown) if examples else "",
         few_shot_sources=tuple(map(_source, few_shot)),
@@ -176,32 +178,32 @@ _ADD_AGAIN = "Add the data again: workbench benchmark-data add TASK FILE"
 
 def _rows(
     task: str, files: Sequence[Path], standard: bool, *, examples: bool = False
-) -> tuple[str, list[dict[str, Any]], Mapping[str, Any]]:
-    """(kind, rows, settings) of the files of one task."""
+) -> tuple[str, list[dict[str, Any]], Mapping[str, Any], int]:
+    """(kind, rows, settings, number of rows left out) of the files of one task."""
     if files and all(file.suffix.lower() in TEXTS for file in files):
-        return _texts(task, files, standard)
+        return (*_texts(task, files, standard), {}, 0)
     read_rows = read(files)
     if standard:
         made, settings = task_shapes.convert(task, read_rows, examples=examples)
         _check_paradigm(task, read_rows)
-        return "standard", made, settings
+        return "standard", made, settings, len(read_rows) - len(made)
     try:
         kind, made = own_tasks.convert(read_rows)
     except WorkbenchError as error:
         near = nearest(task, list(harness.tasks()))
         hint = f" {task} is no standard task; {near[0].lower()}{near[1:]}" if near.startswith("Did") else ""
         raise WorkbenchError(error.what, f"{error.remedy}{hint}") from None
-    return kind.name, made, {}
+    return kind.name, made, {}, 0
 
 
-def _texts(task: str, files: Sequence[Path], standard: bool) -> tuple[str, list[dict[str, Any]], Mapping[str, Any]]:
+def _texts(task: str, files: Sequence[Path], standard: bool) -> tuple[str, list[dict[str, Any]]]:
     found = [read_text(file) for file in files]
     if not standard:
-        return "text", [{"text": passage} for text in found for passage in texts.passages(text)], {}
+        return "text", [{"text": passage} for text in found for passage in texts.passages(text)]
     if harness.settings(task).get("dataset_path") != task_shapes.WIKITEXT:
         what = f"{files[0].name} is a text, and {task} is made of rows."
         raise WorkbenchError(what, "Give a .jsonl, .csv or .parquet file; nothing was added.")
-    return "standard", [{"page": page} for text in found for page in texts.pages(text)], {}
+    return "standard", [{"page": page} for text in found for page in texts.pages(text)]
 
 
 def _check_paradigm(task: str, read_rows: Sequence[TaskRow]) -> None:

@@ -43,6 +43,25 @@ class LoadedTask:
     data: str  # SHA-256 of local data; empty where the data came from the hub
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One task of a panel, and whether its data are here."""
+
+    task: str
+    data: str  # "local", "fetched" from the hub before, or "hub": to be fetched
+    items: int | None = None  # of local data
+    lacks: str = ""  # "data" that are not here, or "examples" to show
+
+
+def needs(chosen: Sequence[TaskChoice], project_root: Path) -> list[Need]:
+    """What each task needs, without importing the harness.
+
+    Raises `WorkbenchError` for an unknown name.
+    """
+    singles = [single for choice in chosen for single in expand(choice, project_root, lambda _: None)]
+    return [_need(choice, project_root) for choice in singles]
+
+
 def load_tasks(
     chosen: Sequence[TaskChoice],
     project_root: Path,
@@ -119,9 +138,32 @@ def item_hash(task: Any, doc: Any) -> str:
     return hashlib.sha256(plain.encode("utf-8")).hexdigest()[:16]
 
 
+def _need(choice: TaskChoice, project_root: Path) -> Need:
+    if choice.task.startswith(TEXT):
+        here = text_file(choice, project_root).is_file()
+        return Need(task=choice.task, data="local", lacks="" if here else "data")
+    data = task_data.local(project_root, choice.task)
+    if data is None:
+        fetched = building.is_fetched(project_root, str(harness.settings(choice.task).get("dataset_path")))
+        return Need(task=choice.task, data="fetched" if fetched else "hub", lacks="" if fetched else "data")
+    lacks = ""
+    if data.kind == "standard":
+        settings = harness.settings(choice.task)
+        if building.few_shot_split(settings) is not None and _shots(settings, choice) > data.few_shot:
+            lacks = "examples"
+    elif (choice.shots or 0) > data.few_shot:
+        lacks = "examples"
+    return Need(task=choice.task, data="local", items=data.items, lacks=lacks)
+
+
+def text_file(choice: TaskChoice, project_root: Path) -> Path:
+    """The file of a choice `text:FILE`; relative ones start at the project."""
+    return (project_root / Path(choice.task.removeprefix(TEXT)).expanduser()).resolve()
+
+
 def _load(choice: TaskChoice, project_root: Path) -> LoadedTask:
     if choice.task.startswith(TEXT):
-        file = (project_root / Path(choice.task.removeprefix(TEXT)).expanduser()).resolve()
+        file = text_file(choice, project_root)
         items = [{"text": passage} for passage in texts.passages(read_text(file))]
         name = f"{TEXT}{file.name}"
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
