@@ -29,6 +29,8 @@ def summary(item: Artifact) -> str:
             return f"{pairs}, {marks}{_left_out(report)}"
         case "candidates":
             return f"{amount(report.get('prompts', 0), 'prompts')}, {amount(report.get('answers', 0), 'answers')}"
+        case "verdicts":
+            return _verdicts(report)
         case "model" | "reward":
             learnt = outcome(report)
             return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}"
@@ -37,6 +39,18 @@ def summary(item: Artifact) -> str:
             agreement = check.get("top1_agreement")
             checked = f", top-1 agreement {agreement:.1%} with the checkpoint" if agreement is not None else ""
             return f"{item.recipe.get('quantization', '')}{checked}"
+
+
+def _verdicts(report: Mapping[str, Any]) -> str:
+    if rate := report.get("win_rate"):
+        noise = ", inside the noise" if rate["inside_noise"] else ""
+        share = f"{rate['value']:.0%} ({rate['low']:.0%} to {rate['high']:.0%}{noise})"
+        return f"{rate['of']} wins {share} against {rate['against']}"
+    graded = {name: found["grade"] for name, found in report.get("grades", {}).items() if found["grade"]}
+    return ", ".join(
+        f"{name} {found['value']:.2f} of 10 ({found['low']:.2f} to {found['high']:.2f})"
+        for name, found in graded.items()
+    )
 
 
 def outcome(report: Mapping[str, Any]) -> str:

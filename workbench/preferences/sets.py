@@ -32,6 +32,11 @@ class CandidateSet:
     run_state: str = ""
 
     @property
+    def evaluations(self) -> Path:
+        """What was judged only to compare models."""
+        return judgements.evaluations_of(self.judgements)
+
+    @property
     def growing(self) -> bool:
         """Whether further answers are on their way."""
         return self.run_state in GOING

@@ -14,11 +14,17 @@ from pathlib import Path
 from workbench.store.project import Project
 
 FOLDER = "judgements"
+EVALUATIONS = "evaluations.jsonl"
 
 
 def file_of(project: Project, identity: str) -> Path:
     """The judgements on the candidates of this identity; the file may not exist yet."""
     return project.root / FOLDER / identity[:16] / "judgements.jsonl"
+
+
+def evaluations_of(judgements: Path) -> Path:
+    """What people said only to compare models, beside `judgements`: nothing that trains reads it."""
+    return judgements.with_name(EVALUATIONS)
 
 
 def count(path: Path) -> int:

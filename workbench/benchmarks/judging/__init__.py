@@ -1,0 +1,1 @@
+"""Judges: a model or a server reads answers, compares or grades them, and says why."""
