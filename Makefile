@@ -24,11 +24,11 @@ $(VENV)/.core: pyproject.toml
 
 $(VENV)/.gguf: $(VENV)/.core
 	@echo "Installing llama.cpp's Python binding; where no built one is at hand it is compiled, which takes minutes ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gguf,tuning,qlora]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gguf,tuning,qlora,benchmarks]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.gguf
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gguf,tuning,qlora]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gguf,tuning,qlora,benchmarks]'
 	@touch $@
 
 install: $(VENV)/.core

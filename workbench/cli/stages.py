@@ -67,6 +67,11 @@ EXAMPLES = {
         "workbench judge mine --rule letter-share --letter e --name pairs",
         "workbench judge mine --rule model --model smol-sft --name pairs",
     ],
+    "assess": [
+        "workbench assess tuned base --prompts mt_bench.jsonl --endpoint http://localhost:8080/v1 --name tuned-judged",
+        "workbench assess tuned base --prompts mine --judge smol --verdict likelihood",
+        "workbench assess tuned --prompts questions.jsonl --judge big --rubric rubric.md --max-prompts 20",
+    ],
     "import-model": [
         "workbench import-model ~/models/SmolLM2 --name smol",
         "workbench import-model SmolLM2-135M-Instruct.Q4_1.gguf --name smol",
@@ -104,7 +109,7 @@ def stage_command(stage: str, kind: type[Recipe]) -> click.Command:
         make([recipe], Path.cwd(), detach=detach, as_json=as_json)
 
     for field in reversed(fields):
-        command = _argument(field)(command) if field.path == positional else _option(field)(command)
+        command = argument_of(field)(command) if field.path == positional else option_of(field)(command)
     command = click.option("--detach", is_flag=True, help="Answer with the run's id at once; it goes on by itself.")(
         command
     )
@@ -171,7 +176,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _argument(field: RecipeField) -> Callable[[Any], Any]:
+def argument_of(field: RecipeField) -> Callable[[Any], Any]:
     return click.argument(
         _key(field),
         metavar=field.name.upper().rstrip("S") + ("..." if field.many else ""),
@@ -181,7 +186,7 @@ def _argument(field: RecipeField) -> Callable[[Any], Any]:
     )
 
 
-def _option(field: RecipeField) -> Callable[[Any], Any]:
+def option_of(field: RecipeField) -> Callable[[Any], Any]:
     flags = f"{field.flag}/--no-{field.flag.removeprefix('--')}" if field.type is bool else field.flag
     kind: Any = click.Choice(field.choices) if field.choices else None if field.type is bool else field.type
     unit = f" ({field.unit})" if field.unit else ""
@@ -230,4 +235,6 @@ def run_file(as_json: bool, recipe: Path, settings: tuple[str, ...], detach: boo
     make(read_recipes(recipe, settings), recipe.resolve().parent, detach=detach, as_json=as_json)
 
 
-COMMANDS = {"run": run_file} | {stage: stage_command(stage, kind) for stage, kind in STAGES.items()}
+COMMANDS = {"run": run_file} | {
+    stage: stage_command(stage, kind) for stage, kind in STAGES.items() if stage in EXAMPLES
+}

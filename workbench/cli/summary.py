@@ -9,6 +9,8 @@ from workbench.figures import count, size
 from workbench.store.artifacts import Artifact
 from workbench.wording import amount
 
+MOST_TASKS = 4  # of a benchmark, in one line
+
 
 def summary(item: Artifact) -> str:
     """What it holds, and of data what was left out and why."""
@@ -34,6 +36,10 @@ def summary(item: Artifact) -> str:
         case "model" | "reward":
             learnt = outcome(report)
             return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}"
+        case "benchmark":
+            return scores(report)
+        case "verdicts":
+            return f"{amount(report.get('verdicts', 0), 'verdicts')}"
         case _:
             check = report.get("check", {})
             agreement = check.get("top1_agreement")
@@ -51,6 +57,17 @@ def _verdicts(report: Mapping[str, Any]) -> str:
         f"{name} {found['value']:.2f} of 10 ({found['low']:.2f} to {found['high']:.2f})"
         for name, found in graded.items()
     )
+
+
+def scores(report: Mapping[str, Any]) -> str:
+    """The tasks with the metric that stands for each, and half of its 95% interval."""
+    parts = []
+    for task, score in report.get("scores", {}).items():
+        low, high = score.get("low"), score.get("high")
+        sure = f" ±{(high - low) / 2:.3f}" if low is not None and high is not None else ""
+        parts.append(f"{task} {score['value']:.3f}{sure}")
+    more = f" and {len(parts) - MOST_TASKS} more" if len(parts) > MOST_TASKS else ""
+    return ", ".join(parts[:MOST_TASKS]) + more
 
 
 def outcome(report: Mapping[str, Any]) -> str:

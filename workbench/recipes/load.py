@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import WorkbenchError
+from workbench.recipes.assess import AssessRecipe
 from workbench.recipes.base import Recipe, nearest, validate
+from workbench.recipes.benchmark import BenchmarkRecipe
 from workbench.recipes.chats import (
     CandidatesRecipe,
     CollectRecipe,
@@ -48,6 +50,8 @@ STAGES: dict[str, type[Recipe]] = {
     "kto": KtoRecipe,
     "merge-adapter": MergeAdapterRecipe,
     "export": ExportRecipe,
+    "benchmark": BenchmarkRecipe,
+    "assess": AssessRecipe,
 }
 
 POSITIONAL = {
@@ -59,6 +63,7 @@ POSITIONAL = {
     "self-instruct": "sources",
     "import-preferences": "sources",
     "judge": "candidates",
+    "assess": "models",
     "export": "model",
 }  # fmt: skip
 """The key that a stage's verb takes without a flag."""

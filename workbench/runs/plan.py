@@ -14,6 +14,7 @@ from typing import Literal
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
+from workbench.recipes.benchmark import BenchmarkRecipe
 from workbench.recipes.chats import CollectRecipe, ImportChatRecipe
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe
 from workbench.recipes.export import ExportRecipe
@@ -26,7 +27,7 @@ from workbench.store.artifacts import Artifact, by_identity, folder_of, identity
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
-CANDIDATES = "candidates.jsonl"  # grows in the folder of the run that writes it
+WRITTEN = ("candidates.jsonl", "answers.jsonl")  # grow in the folder of the run that writes them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +186,11 @@ def _step(
         identities["judgements"] = judgements.digest(
             judgements.file_of(project, candidates.identity), recipe.judgements
         )
+    if isinstance(recipe, BenchmarkRecipe):
+        from workbench.benchmarks import asked
+
+        asked.require_allowed(project.root, recipe)
+        identities["panel"] = asked.fingerprint(project.root, recipe)
     identity = identity_of(recipe.identity(), identities)
     made = by_identity(project, catalog, recipe.produces, identity, prefer=recipe.title())
     if made is not None and made.name != recipe.title() and not any_name:
@@ -228,7 +234,8 @@ def _resumable(project: Project, catalog: Catalog, identity: str, name: str) -> 
         "ORDER BY number DESC",
         (identity, name),
     ):
-        if runs.checkpoints(project, row["id"]) or (runs.folder_of(project, row["id"]) / CANDIDATES).exists():
+        folder = runs.folder_of(project, row["id"])
+        if runs.checkpoints(project, row["id"]) or any((folder / name).exists() for name in WRITTEN):
             return row["id"]
     return None
 
