@@ -84,6 +84,7 @@ async def test_both_are_asked_alike_and_what_is_good_is_kept(project: Project, a
     async with app_on(project).run_test(size=(120, 36), notifications=True) as pilot:
         screen = await opened(pilot, smollm2, smollm2)
         assert len(children() - before) == 2  # a process each
+        assert text_of(pilot).splitlines()[-1].count("Esc") == 1  # the line's, not the screen's behind it
         screen.do_settings("max_tokens 12")
         screen.do_settings("temperature 1.5")
         await ask(pilot, screen, "What is the capital of France?")

@@ -57,8 +57,9 @@ class Header(Painted, Static):
         parts: list[list[str | tuple[str, str]]] = [
             [(f"{theme.symbol(run.state, ascii=self.ascii)} ", look.style), f"{safe.line(run.name)} {doing(run)}"],
         ]
-        if run.loss is not None:
-            parts.append([("  loss ", "muted"), figures.loss(run.loss)])
+        if run.measure is not None:
+            what, value = run.measure
+            parts.append([(f"  {what} ", "muted"), figures.loss(value)])
         left = run.remaining_seconds()
         if left is not None:
             parts.append([("  left ", "muted"), figures.duration(left)])
@@ -154,21 +155,23 @@ class Footer(Painted, Static):
             self.refresh()
 
     def offered(self) -> tuple[actions.Action, ...]:
-        """What a key does here, the innermost place first."""
+        """What a key does here, the innermost place first; that one has a key that an outer place has, too."""
         if not self.screen.is_mounted:
             return ()  # what its reasons look at is not there yet
         focused = self.screen.focused
         # A field takes letters for itself.
         typing = focused is not None and focused.check_consume_key("a", "a")
-        return tuple(
-            action
-            for place, owner in actions.places_of(focused or self.screen)
-            for action in actions.of(place)
-            if action.key
-            and action.footer
-            and not (typing and actions.types_a_character(action))
-            and actions.reason(owner, action) is None
-        )
+        by_key: dict[str, actions.Action] = {}
+        for place, owner in actions.places_of(focused or self.screen):
+            for action in actions.of(place):
+                if (
+                    action.key
+                    and action.footer
+                    and not (typing and actions.types_a_character(action))
+                    and actions.reason(owner, action) is None
+                ):
+                    by_key.setdefault(action.key.partition(",")[0], action)
+        return tuple(by_key.values())
 
     def render(self) -> Text:
         width = self.content_size.width or self.app.size.width - 2
