@@ -15,6 +15,9 @@ from workbench.contract import Event, Metrics, Sample, Started
 from workbench.store.project import Project
 from workbench.tui import run_metrics
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.live import Live
+from workbench.tui.screens.compare import differences
+from workbench.tui.screens.data_inspector import InspectorScreen
 from workbench.tui.screens.runs import RunsScreen
 
 AppOn = Callable[..., WorkbenchApp]
@@ -76,7 +79,8 @@ def methods(project: Project) -> dict[str, str]:
     build.made = made
     found = {}
     for stage, (recipe, during, measured) in METHODS.items():
-        run = build.run({"stage": stage, "base": "smol", "schedule.max_steps": 40, **recipe}, {"base": "smol"})
+        made_from = {"base": "smol"} | ({"preferences": "pairs"} if "preferences" in recipe else {})
+        run = build.run({"stage": stage, "base": "smol", "schedule.max_steps": 40, **recipe}, made_from)
         happened: list[Event] = [Started(time=NOW - 100, total_steps=40)]
         for step in range(1, 31):
             moment = NOW - 100 + step
@@ -141,6 +145,63 @@ async def test_samples_are_the_fixed_prompts_with_their_answers(
         assert "I am step 30." in text_of(pilot)
         assert "> [/INST] ?" in text_of(pilot)
         assert "\x1b" not in text_of(pilot)
+
+
+async def test_what_has_something_to_show_is_shown_first(
+    project: Project, methods: dict[str, str], app_on: AppOn
+) -> None:
+    log = project.runs / methods["dpo"] / "log.txt"
+    log.write_text("loading the model\n")
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        await loaded(pilot)
+        app: Any = pilot.app
+        app.perform_command(f"runs.show {methods['ppo']}")
+        await until(pilot, lambda: "[2 Samples]" in text_of(pilot))  # its log is empty
+        assert "I am step 30." in text_of(pilot)
+        app.perform_command(f"runs.show {methods['dpo']}")
+        await until(pilot, lambda: "[1 Log]" in text_of(pilot) and "loading the model" in text_of(pilot))
+        await pilot.press("5")
+        app.perform_command(f"runs.show {methods['ppo']}")
+        await until(pilot, lambda: "stage: ppo" in text_of(pilot))  # what was chosen stays
+        assert "[5 Recipe]" in text_of(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_where_the_reward_counts_the_list_shows_it(
+    project: Project, methods: dict[str, str], app_on: AppOn, size: tuple[int, int]
+) -> None:
+    async with app_on(project).run_test(size=size) as pilot:
+        await loaded(pilot)
+        app: Any = pilot.app
+        app.perform_command("go runs")
+        await until(pilot, lambda: methods["ppo"] in text_of(pilot))
+        shown = [line[: 90 if size[0] == 200 else size[0]] for line in text_of(pilot).splitlines()]  # the list alone
+        lines = {stage: next(line for line in shown if run in line) for stage, run in methods.items()}
+        assert "rew 0.25" in lines["ppo"]
+        assert "rew 0.25" in lines["grpo"]
+        assert "0.600" not in lines["ppo"]
+        assert "0.600" in lines["dpo"]
+    live = Live(project)
+    live.poll()
+    runs = [live.runs[methods[stage]] for stage in ("ppo", "sft")]
+    live.close()
+    rows = dict(differences([], runs))
+    assert (rows["reward"], rows["loss"]) == (["0.250", "-"], ["-", "0.600"])
+
+
+async def test_a_model_stands_for_the_run_that_made_it(
+    project: Project, methods: dict[str, str], app_on: AppOn
+) -> None:
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        await loaded(pilot)
+        app: Any = pilot.app
+        name = app.live.runs[methods["dpo"]].name
+        for place in ("data", "runs"):
+            app.perform_command(f"{place}.inspect {name}")
+            await until(pilot, lambda: isinstance(app.screen, InspectorScreen))
+            assert app.screen.subject.title == methods["dpo"]
+            app.screen.dismiss()
+            await until(pilot, lambda: not isinstance(app.screen, InspectorScreen))
 
 
 def test_every_metric_has_a_name_and_unknown_ones_keep_theirs() -> None:

@@ -155,7 +155,7 @@ ACTIONS = (
     Action(id="runs.metric", key="m", title="Metric", help="Another curve: loss, learning rate, gradient norm, ..."),
     Action(
         id="runs.inspect", key="x", title="What is trained on", argument="RUN", footer=False,
-        help="The batches that the chosen run trains on, token by token.",
+        help="The batches that the chosen run, or the one that made a model, trains on, token by token.",
     ),
     Action(id="runs.log", key="1", title="Log", help="What its process printed.", footer=False),
     Action(id="runs.samples", key="2", title="Samples", help="Texts that the model wrote.", footer=False),
@@ -173,7 +173,7 @@ ACTIONS = (
     ),
     Action(
         id="data.inspect", key="x", title="What is trained on", argument="RUN",
-        help="The batches of a run, or of a recipe that was not started yet, token by token.",
+        help="The batches of a run (or of the one that made a model), or of a new recipe, token by token.",
     ),
     # Rows
     Action(

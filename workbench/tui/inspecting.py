@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -134,6 +134,13 @@ def token_in_words(looked_at: Inspector, sequence: SequenceView, place: int) -> 
         ("loss", "trained on" if token.trained else "masked"),
         ("place", where),
     ]
+
+
+def run_meant(runs: Mapping[str, RunRow], argument: str) -> RunRow | None:
+    """The run of this id or number, or the newest that made what is called so, with known batches if there is one."""
+    found = [run for run in runs.values() if argument in (run.id, str(run.number))]
+    made = [run for run in runs.values() if argument in (run.artifact, run.name)]
+    return next(iter([*found, *trains_on_known_batches(made), *made]), None)
 
 
 def trains_on_known_batches(runs: Sequence[RunRow]) -> list[RunRow]:

@@ -17,13 +17,16 @@ from typing import Any, TypeVar
 from workbench.errors import WorkbenchError
 from workbench.store.catalog import TUI_BUSY_SECONDS, Catalog, open_catalog
 from workbench.store.project import Project
+from workbench.tui import run_metrics
 
 T = TypeVar("T")
 
 ACTIVE = ("queued", "running", "stopping")
 _RUN_COLUMNS = (
     "id, number, stage, name, engine, produces, created, state, reason, remedy, started, ended, artifact, "
-    "step, total_steps, tokens, loss, eval_loss, tokens_per_second, phase, unit, updated, seconds_before"
+    "step, total_steps, tokens, loss, eval_loss, tokens_per_second, phase, unit, updated, seconds_before, "
+    f"CASE WHEN stage IN {run_metrics.ONLINE} THEN (SELECT value FROM metrics WHERE run = runs.id AND "
+    "name = 'reward_mean' ORDER BY step DESC LIMIT 1) END AS reward"
 )
 _OFTEN = 3  # seconds between looks at whether the catalog's file was replaced by a repair
 
@@ -55,6 +58,14 @@ class RunRow:
     unit: str | None
     updated: float | None
     seconds_before: float = 0.0  # that earlier attempts worked
+    reward: float | None = None  # the mean of its last step, of a method that learns from its own answers
+
+    @property
+    def measure(self) -> tuple[str, float] | None:
+        """(what, value) that says most of how it goes: its reward, where the loss says nothing, or else the loss."""
+        if self.stage in run_metrics.ONLINE:
+            return ("reward", self.reward) if self.reward is not None else None
+        return ("loss", self.loss) if self.loss is not None else None
 
     def seconds(self, now: float) -> float | None:
         """How long it has worked, over all attempts; None before it began."""

@@ -73,8 +73,9 @@ def snapshot_lines(project: Project, live: Live, now: float) -> list[str]:
 def _going(run: RunRow) -> str:
     share, left = run.share(), run.remaining_seconds()
     parts = [f"{share:.0%}"] if share is not None and run.state != "queued" else []
-    if run.loss is not None:
-        parts.append(f"loss {figures.loss(run.loss)}")
+    if run.measure is not None:
+        what, value = run.measure
+        parts.append(f"{what} {figures.loss(value)}")
     if left is not None:
         parts.append(f"{figures.duration(left)} left")
     return ", ".join(parts) or safe.line(run.reason or run.phase or run.state)

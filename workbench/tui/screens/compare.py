@@ -118,14 +118,26 @@ def differences(details: Sequence[Detail], runs: Sequence[RunRow]) -> list[tuple
     rows = [
         ("state", [run.state for run in runs]),
         ("step", [figures.count(run.step) for run in runs]),
-        ("loss", [figures.loss(run.loss) for run in runs]),
-        ("validation", [figures.loss(run.eval_loss) for run in runs]),
+        *_measures(runs),
         ("tokens/s", [figures.count(run.tokens_per_second) for run in runs]),
     ]
     for key in dict.fromkeys(key for recipe in recipes for key in recipe):
         values = [figures.value(recipe.get(key)) for recipe in recipes]
         if len(set(values)) > 1:
             rows.append((key, values))
+    return rows
+
+
+def _measures(runs: Sequence[RunRow]) -> list[tuple[str, list[str]]]:
+    """The losses of those that a loss says something of, the rewards of the others."""
+    by_reward = [run.stage in run_metrics.ONLINE for run in runs]
+    rows = []
+    if not all(by_reward):
+        for name, values in (("loss", [run.loss for run in runs]), ("validation", [run.eval_loss for run in runs])):
+            rows.append((name, [figures.loss(None if not_it else value) for not_it, value in
+                                zip(by_reward, values, strict=True)]))  # fmt: skip
+    if any(by_reward):
+        rows.append(("reward", [figures.loss(run.reward) for run in runs]))
     return rows
 
 

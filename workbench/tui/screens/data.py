@@ -155,9 +155,12 @@ class DataScreen(WorkbenchScreen):
         assert project is not None
         runs = inspecting.trains_on_known_batches(list(live.runs.values()))
         if argument:
-            run = live.runs.get(argument)
+            run = inspecting.run_meant(live.runs, argument)
             if run is None:
-                self.app.tell(f"There is no run {safe.line(argument)!r}.", severity="warning")
+                self.app.tell(f"There is no run, and no model of a run, {safe.line(argument)!r}.", severity="warning")
+                return
+            if run.stage not in inspecting.STAGES:
+                self.app.tell(f"{run.id} trains on no batches that are known beforehand.", severity="warning")
                 return
             self._inspect(inspecting.run_subject(project, run))
             return

@@ -328,7 +328,7 @@ class RunsScreen(RunActions, WorkbenchScreen):
     def why_not_inspect(self, argument: str = "") -> str | None:
         from workbench.tui.inspecting import STAGES
 
-        run = self._meant(argument)
+        run = self._inspected(argument)
         if run is None:
             return f"There is no run {argument!r}." if argument else "There is no run to choose."
         return None if run.stage in STAGES else f"{run.id} trains on no batches that are known beforehand."
@@ -337,14 +337,19 @@ class RunsScreen(RunActions, WorkbenchScreen):
         from workbench.tui.inspecting import run_subject
         from workbench.tui.screens.data_inspector import InspectorScreen
 
-        run, project = self._meant(argument), self.app.project
+        run, project = self._inspected(argument), self.app.project
         assert run is not None
         assert project is not None
         self.app.push_screen(InspectorScreen(run_subject(project, run)))
 
+    def _inspected(self, argument: str) -> RunRow | None:
+        from workbench.tui.inspecting import run_meant
+
+        return run_meant(self.app.live.runs, argument) if argument and self.app.live is not None else self.run
+
     def _choose_text(self, name: str) -> None:
         texts = self.query_one(RunTexts)
-        texts.text = name
+        texts.chosen = name
         if not texts.display:
             self._zoom(True)
         texts.follow(self.app.project, self.run, self.detail)

@@ -120,8 +120,9 @@ class RoadMap(Painted, Static, can_focus=True):
             lines.append(run_cells.bar(self, share, max(4, width - 5), "busy") or self._waiting(run))
             left = run.remaining_seconds()
             lines.append(self.assemble((f"{figures.duration(left)} left" if left is not None else "", "muted")))
-            if run.loss is not None:
-                lines.append(self.assemble(("loss ", "muted"), figures.loss(run.loss)))
+            if run.measure is not None:
+                what, value = run.measure
+                lines.append(self.assemble((f"{what} ", "muted"), figures.loss(value)))
             if item is not None:
                 lines.append(self.assemble((f"made: {safe.line(item.id)}", "muted")))
             return lines
@@ -162,8 +163,9 @@ class RoadMap(Painted, Static, can_focus=True):
             left = run.remaining_seconds()
             if left is not None:
                 second.append_text(self.assemble((f"   {figures.duration(left)} left", "muted")))
-            if run.loss is not None:
-                second.append_text(self.assemble(("   loss ", "muted"), figures.loss(run.loss)))
+            if run.measure is not None:
+                what, value = run.measure
+                second.append_text(self.assemble((f"   {what} ", "muted"), figures.loss(value)))
             return first, second
         if stop.state == "failed" and run is not None:
             first.append_text(self.assemble((safe.line(run.id), "strong")))

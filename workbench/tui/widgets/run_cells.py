@@ -13,11 +13,11 @@ from workbench.tui.widgets.table import Column
 COLUMNS = (
     Column(title="", width=1),
     Column(title="State", width=10),
-    Column(title="Run", width=12),
+    Column(title="Run", width=13, grow=1),
     Column(title="Makes", width=10, grow=2),
-    Column(title="Progress", width=15, grow=1),
+    Column(title="Progress", width=13, grow=1),
     Column(title="Left", width=7, right=True),
-    Column(title="Loss", width=6, right=True),
+    Column(title="Loss", width=9, right=True),
     Column(title="Tok/s", width=6, right=True, drop=2),
     Column(title="Started", width=12, right=True, drop=3),
 )
@@ -38,7 +38,7 @@ def bar(on: Painted, share: float | None, width: int, style: str) -> Text:
     return on.assemble((full * done, style), (empty * (width - done), "line"), f" {share:>4.0%}")
 
 
-def progress(on: Painted, run: RunRow, width: int = 10) -> Text:
+def progress(on: Painted, run: RunRow, width: int = 8) -> Text:
     """A bar while there is something to wait for; how long it took once there is not."""
     if run.state == "finished":
         took = run.seconds(run.ended) if run.ended else None
@@ -58,6 +58,14 @@ def at(run: RunRow) -> str:
     return safe.line(run.phase) if run.phase else done
 
 
+def _measure(on: Painted, run: RunRow) -> Text:
+    """The loss; a reward stands in its place under its own name."""
+    if run.measure is None:
+        return Text("")
+    what, value = run.measure
+    return on.assemble(figures.loss(value)) if what == "loss" else on.assemble(("rew ", "muted"), f"{value:.3g}")
+
+
 def row(on: Painted, run: RunRow, now: float, *, marked: bool) -> list[Text]:
     """The cells of `COLUMNS`."""
     left = run.remaining_seconds()
@@ -70,7 +78,7 @@ def row(on: Painted, run: RunRow, now: float, *, marked: bool) -> list[Text]:
         on.assemble((safe.line(run.name), "strong" if run.active else "text")),
         progress(on, run),
         on.assemble(figures.duration(left) if left is not None else ""),
-        on.assemble(figures.loss(run.loss) if run.loss is not None else ""),
+        _measure(on, run),
         on.assemble((figures.count(tokens) if tokens else "", "muted")),
         on.assemble((figures.age(now - moment), "muted")),
     ]
