@@ -19,7 +19,7 @@ from workbench.benchmarks.sandbox import Outcome
 from workbench.errors import WorkbenchError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="generated code runs on Linux only")
-ADD = {"task_id": "Own/0", "prompt": "def add(a, b):\n", "entry_point": "add"}
+ADD = {"task_id": "Own/0", "prompt": "def add(a, b):\n", "entry_point": "add", "suffix": "    return None\n"}
 ADD["test"] = "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n"
 DOUBLE = {
     "task_id": 1,
@@ -135,8 +135,10 @@ def test_pass_at_k_of_too_few_answers_is_refused(n: int, c: int, k: int) -> None
 
 def test_code_is_refused_without_leave() -> None:
     with pytest.raises(WorkbenchError, match=r"humaneval and mbpp would run programs .* on this machine.*--allow-code"):
-        code.require_allowed(False, ["hellaswag", "humaneval", "mbpp"])
-    code.require_allowed(False, ["hellaswag", "gsm8k"])
+        code.require_allowed(False, ["humaneval", "mbpp"])
+    code.require_allowed(False, [])
+    with pytest.raises(WorkbenchError, match=r"cruxeval runs programs in a way that is not known here.*humaneval"):
+        code.require_allowed(True, ["cruxeval"])
     assert code.code_tasks(["arc_easy", "mbpp_instruct"]) == ["mbpp_instruct"]
 
 
@@ -146,7 +148,7 @@ def test_leave_does_not_help_where_there_is_no_sandbox(monkeypatch: pytest.Monke
         code.require_allowed(True, ["humaneval"])
     with pytest.raises(WorkbenchError, match="cannot be run safely here"):
         next(code.score_code("humaneval", [ADD], [["    return a + b"]]))
-    code.require_allowed(True, ["hellaswag"])
+    code.require_allowed(True, [])
 
 
 @pytest.mark.parametrize(
@@ -161,11 +163,11 @@ def test_an_item_without_checks_is_refused(task: str, document: dict[str, Any]) 
 # As the harness builds them: its own templates and functions, read from its files, whose import would ask the hub.
 
 
-def harness(folder: str) -> Path:
+def harness(file: str) -> Path:
     found = importlib.util.find_spec("lm_eval")
     if found is None or not found.submodule_search_locations:
         pytest.skip("lm-eval is not installed")
-    return Path(found.submodule_search_locations[0], "tasks", folder)
+    return Path(found.submodule_search_locations[0], "tasks", file)
 
 
 def functions(path: Path) -> dict[str, Any]:
@@ -195,13 +197,26 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("task", ["humaneval", "humaneval_instruct", "mbpp", "mbpp_instruct", "mbpp_plus_instruct"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "humaneval",
+        "humaneval_instruct",
+        "humaneval_multi_line_infilling",
+        "mbpp",
+        "mbpp_instruct",
+        "mbpp_plus_instruct",
+    ],
+)
 def test_programs_are_the_harness_own(task: str) -> None:
-    folder = harness("humaneval" if task.startswith("humaneval") else "mbpp")
     document = ADD if task.startswith("humaneval") else DOUBLE
-    name = {"humaneval": "humaneval", "humaneval_instruct": "humaneval"}.get(task, task)
-    checks = template(folder / f"{name}.yaml").render(**document)
-    names = functions(folder / "utils.py")
+    file = {
+        "humaneval_instruct": "humaneval/humaneval.yaml",
+        "humaneval_multi_line_infilling": "humaneval_infilling/multi_line_infilling.yaml",
+    }.get(task, f"{task.partition('_')[0]}/{task}.yaml")
+    path = harness(file)
+    checks = template(path).render(**document)
+    names = functions(path.parent / "utils.py")
     builder = {"humaneval_instruct": "build_predictions_instruct", "mbpp": None}.get(task, "build_predictions")
     for answer in ANSWERS:
         built = names[builder]([[answer]], [document])[0][0] if builder else answer

@@ -426,10 +426,11 @@ def _cmdline(pid: int) -> list[str]:
 
 
 @linux
-def test_a_program_ends_with_the_process_that_runs_it() -> None:
+def test_a_program_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
     code = "from workbench.benchmarks import sandbox\nprint('ready', flush=True)\n"
     code += "sandbox._run('while True: pass', seconds=60, memory_bytes=1 << 29)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # the killed one leaves its scratch folder
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "ready\n"
         while not (children := psutil.Process(owner.pid).children()) or str(sandbox.INSIDE) not in _cmdline(

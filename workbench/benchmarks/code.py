@@ -35,9 +35,9 @@ class CodeTask:
 def program(task: str, document: Document, answer: str) -> str:
     """The whole program: the answer as code, then the checks.
 
-    Raises `WorkbenchError` if the item lacks a field.
+    Raises `WorkbenchError` if the task is not one of code, or the item lacks a field.
     """
-    how = TASKS[task]
+    how = _how(task)
     try:
         return f"{how.code(document, answer)}\n{how.checks(document)}"
     except KeyError as error:
@@ -98,11 +98,13 @@ def code_tasks(names: Iterable[str]) -> list[str]:
     return [name for name in names if name in TASKS]
 
 
-def require_allowed(allow: bool, tasks: Collection[str]) -> None:
-    """Raises `WorkbenchError` if one of the tasks runs generated code and that is not allowed, or not possible here."""
-    running = code_tasks(tasks)
+def require_allowed(allow: bool, running: Collection[str]) -> None:
+    """Of the tasks that run what the model writes: raises `WorkbenchError` if that is not allowed, not known how to be
+    done, or not possible here."""
     if not running:
         return
+    for task in running:
+        _how(task)
     if not allow:
         raise WorkbenchError(
             f"{' and '.join(running)} would run programs that the model writes, on this machine, each in a sandbox "
@@ -112,8 +114,20 @@ def require_allowed(allow: bool, tasks: Collection[str]) -> None:
     sandbox.refuse_unless_available()
 
 
+def _how(task: str) -> CodeTask:
+    if task not in TASKS:
+        raise WorkbenchError(
+            f"{task} runs programs in a way that is not known here.", f"Take one of {', '.join(TASKS)}."
+        )
+    return TASKS[task]
+
+
 def _prompt_and_answer(document: Document, answer: str) -> str:
     return str(document["prompt"]) + answer
+
+
+def _between(document: Document, answer: str) -> str:
+    return f"{document['prompt']}{answer}{document['suffix']}"
 
 
 def _prompt_and_block(document: Document, answer: str) -> str:
@@ -152,6 +166,7 @@ def _asserts(document: Document, most: int) -> str:
 
 _HUMANEVAL = CodeTask(_prompt_and_answer, _call_of_check)
 _HUMANEVAL_INSTRUCT = CodeTask(_prompt_and_block, _call_of_check)
+_INFILLING = CodeTask(_between, _call_of_check)
 _MBPP = CodeTask(_as_written, _three_asserts)
 
 TASKS: Mapping[str, CodeTask] = {
@@ -160,6 +175,10 @@ TASKS: Mapping[str, CodeTask] = {
     "humaneval_plus": _HUMANEVAL,
     "humaneval_instruct": _HUMANEVAL_INSTRUCT,
     "humaneval_64_instruct": _HUMANEVAL_INSTRUCT,
+    "humaneval_single_line_infilling": _INFILLING,
+    "humaneval_multi_line_infilling": _INFILLING,
+    "humaneval_random_span_infilling": _INFILLING,
+    "humaneval_random_span_infilling_light": _INFILLING,
     "mbpp": _MBPP,
     "mbpp_plus": _MBPP,
     "mbpp_instruct": CodeTask(_first_block, _three_asserts),
