@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from engines.pytorch.method import GradientMethod, Inputs
 from engines.pytorch.policy import Policy, pad_id
 from engines.pytorch.trl_trainer import take_figures
 from workbench.corpus.chats.pairs import Mark, Pair
+from workbench.corpus.chats.split import prompt_key
 from workbench.corpus.chats.tokens import Encoded
 from workbench.corpus.chats.training_data import Judged
 from workbench.recipes.preference import DpoRecipe, KtoRecipe, OrpoRecipe, PreferenceRecipe, RewardRecipe
@@ -43,7 +44,7 @@ class PreferenceMethod(GradientMethod):
     ):
         super().__init__(policy, optimizer, recipe, processes)
         self._data, self._trainer = data, trainer
-        self._evaluated: tuple[int, dict[str, float]] = (0, {})  # rows, figures of the last evaluation
+        self._seen: list[Any] = []  # this process's part of what the last evaluation went over
         self._pad = pad_id(policy.tokenizer)
         self.held_out_tokens = sum(_tokens(row) for row in data.held_out)
         mean = sum(_tokens(row) for row in data.train) / len(data.train)
@@ -81,6 +82,7 @@ class PreferenceMethod(GradientMethod):
         size = (self.recipe.batch.per_device_batch_size or 1) * self.processes.size
         sums: dict[str, float] = {}
         rows = seen = 0
+        self._seen = []
         with self.policy.evaluating(), self._alone():
             for start in range(0, len(self._data.held_out), size):
                 if most_tokens is not None and seen >= most_tokens:
@@ -100,18 +102,17 @@ class PreferenceMethod(GradientMethod):
                     # A share of right ones is a whole number of rows, but for float32.
                     sums[name] = sums.get(name, 0.0) + (round(total) if name == "reward_accuracy" else total)
                 rows += len(own)
+                self._seen += items
         names = self._measures()
         totals = torch.tensor([rows, *(sums.get(name, 0.0) for name in names)], dtype=torch.float64)
         count, *values = self.processes.total(totals).tolist()
-        found = {f"eval_{name}": value / max(1.0, count) for name, value in zip(names, values, strict=True)}
-        self._evaluated = int(count), found
-        return found
+        return {f"eval_{name}": value / max(1.0, count) for name, value in zip(names, values, strict=True)}
 
     def report(self) -> dict[str, Any]:
         return {
             "rows": len(self._data.train),
             "held_out_rows": len(self._data.held_out),
-            "held_out_prompts": len({str(item.prompt) for item in self._data.held_out_items}),
+            "held_out_prompts": len({prompt_key(item.prompt) for item in self._data.held_out_items}),
             "cut": self._data.cut,
             "untrained": self._data.untrained,
         }
@@ -162,6 +163,11 @@ class RewardMethod(PreferenceMethod):
 
     recipe: RewardRecipe
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._right: list[bool] = []  # of the pairs that the evaluation has seen
+        self._by_prompt: list[list[int]] = []  # [right, pairs] of each held-out prompt in the last evaluation
+
     def inputs(self, rows: Sequence[Row], items: Sequence[Pair]) -> Inputs:
         inputs = self._pairs(rows)
         del inputs["completion_mask"]
@@ -169,6 +175,31 @@ class RewardMethod(PreferenceMethod):
             margins = np.array([item.margin or 0.0 for item in items], np.float32)
             inputs["margin"] = self._on_device(margins)
         return inputs
+
+    def loss_of(self, network: Any, inputs: Inputs) -> torch.Tensor:
+        loss, outputs = self._trainer.compute_loss(network, inputs, return_outputs=True)
+        if not network.training:
+            chosen_P, rejected_P = outputs.logits.squeeze(-1).chunk(2)
+            self._right += (chosen_P > rejected_P).tolist()
+        return loss
+
+    def evaluate(self, most_tokens: int | None, cancelled: Callable[[], bool]) -> dict[str, float] | None:
+        self._right = []
+        found = super().evaluate(most_tokens, cancelled)
+        if found is None:
+            return None
+        numbers = {key: place for place, key in enumerate(dict.fromkeys(map(_prompt, self._data.held_out_items)))}
+        sums_P2 = torch.zeros((len(numbers), 2), dtype=torch.int64)
+        for item, right in zip(self._seen, self._right, strict=True):
+            sums_P2[numbers[_prompt(item)]] += torch.tensor([right, 1])
+        self._by_prompt = self.processes.total(sums_P2).tolist()
+        return found
+
+    def state(self) -> dict[str, Any]:
+        return {"by_prompt": self._by_prompt}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._by_prompt = state["by_prompt"]
 
     def samples(self) -> Iterator[tuple[str, str]]:
         yield from ()  # it writes no text
@@ -180,12 +211,13 @@ class RewardMethod(PreferenceMethod):
         """With what length alone would score, and how likely the accuracy is by chance."""
         pairs = [(len(row[0].ids_L), len(row[1].ids_L)) for row in self._data.held_out]
         longer = sum(1.0 if chosen > rejected else 0.5 * (chosen == rejected) for chosen, rejected in pairs)
-        rows, found = self._evaluated
+        seen_P = [(right, count) for right, count in self._by_prompt if count]
         return {
             **super().report(),
             "length_only_accuracy": longer / len(pairs),
-            "eval_rows": rows,
-            "p_value": p_value(round(found["eval_reward_accuracy"] * rows), rows),
+            "eval_rows": sum(count for _, count in seen_P),
+            "eval_prompts": len(seen_P),
+            "p_value": p_value([right for right, _ in seen_P], [count for _, count in seen_P]),
         }
 
 
@@ -309,10 +341,28 @@ class KtoMethod(PreferenceMethod):
         return take_figures(self._trainer, "eval")
 
 
-def p_value(correct: int, rows: int) -> float:
-    """The chance to be right at least `correct` times of `rows` by tossing a coin: the exact binomial tail."""
-    tail = sum(math.comb(rows, right) for right in range(correct, rows + 1))
-    return float(tail / 2**rows) if rows < 1000 else math.exp(math.log(tail) - rows * math.log(2))
+def p_value(right_P: Sequence[int], pairs_P: Sequence[int]) -> float:
+    """The chance of at least as many right pairs by tossing a coin for each of P prompts, whose pairs stand or fall
+    together: answers to one question are alike, so that its pairs are no independent trials.
+
+    The exact sign-flip test (Fisher 1935) of each prompt's surplus, right less wrong. Where every prompt has one pair
+    it is the binomial tail.
+    """
+    surplus_P = 2 * np.asarray(right_P, np.int64) - np.asarray(pairs_P, np.int64)
+    sizes, counts = np.unique(np.abs(surplus_P[surplus_P != 0]), return_counts=True)
+    # Of the sum of all surpluses with random signs: the chance of each value, from -span to span.
+    span, chances = 0, np.ones(1)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        heads = np.arange(count + 1)
+        logs = [math.lgamma(count + 1) - math.lgamma(n + 1) - math.lgamma(count - n + 1) for n in heads.tolist()]
+        steps = np.zeros(2 * size * count + 1)
+        steps[2 * size * heads] = np.exp(np.array(logs) - count * math.log(2))
+        chances, span = np.convolve(chances, steps), span + size * count
+    return float(min(1.0, chances[span + int(surplus_P.sum()) :].sum()))
+
+
+def _prompt(item: Pair) -> str:
+    return prompt_key(item.prompt)
 
 
 def _tokens(row: Row) -> int:

@@ -58,6 +58,7 @@ def test_a_reward_model_learns_the_rule(judge: tuple[Path, dict[str, Any]]) -> N
     assert report["eval_reward_accuracy"] * report["eval_rows"] == pytest.approx(
         round(report["eval_reward_accuracy"] * report["eval_rows"]), abs=1e-6
     )
+    assert report["eval_prompts"] == report["held_out_prompts"]
     assert report["p_value"] < 1e-9
     assert 0.2 < report["length_only_accuracy"] < 0.8
 

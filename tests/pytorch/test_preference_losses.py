@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,19 @@ def test_simpo_is_the_papers_formula(folder: Path) -> None:
 
 
 def test_the_chance_of_an_accuracy() -> None:
-    assert p_value(0, 10) == 1.0
-    assert p_value(10, 10) == pytest.approx(1 / 1024)
-    assert p_value(8, 10) == pytest.approx(56 / 1024)
-    assert p_value(600, 1100) == pytest.approx(0.00141, abs=2e-4)  # normal: z = 2.985
+    def of_single_pairs(right: int, rows: int) -> float:
+        return p_value([1] * right + [0] * (rows - right), [1] * rows)
+
+    assert of_single_pairs(0, 10) == pytest.approx(1.0)
+    assert of_single_pairs(10, 10) == pytest.approx(1 / 1024)
+    assert of_single_pairs(8, 10) == pytest.approx(56 / 1024)
+    assert of_single_pairs(600, 1100) == pytest.approx(0.00141, abs=2e-4)  # normal: z = 2.985
+
+
+def test_pairs_of_one_prompt_count_once() -> None:
+    """Six pairs of each of ten prompts, all right, are ten lucky tosses, not sixty."""
+    assert p_value([6] * 10, [6] * 10) == pytest.approx(1 / 1024)
+    right, pairs = [3, 0, 2, 1, 4], [3, 2, 2, 2, 5]
+    surplus = [2 * r - n for r, n in zip(right, pairs, strict=True)]
+    sums = [sum(s * x for s, x in zip(signs, surplus, strict=True)) for signs in product((1, -1), repeat=5)]
+    assert p_value(right, pairs) == pytest.approx(sum(total >= sum(surplus) for total in sums) / 32)

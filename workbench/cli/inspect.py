@@ -112,8 +112,8 @@ def _show(facts: Facts, view: BatchView, row: int, *, ids: bool) -> None:
     repeated, most = view.repeated
     if repeated:
         click.echo(
-            f"{amount(repeated, 'rows', 'stand')} in this batch more than once, the most frequent {most} times: it takes "
-            "more rows than there are"
+            f"{amount(repeated, 'rows', 'stand')} in this batch more than once, the most frequent {most} times: "
+            "it takes more rows than there are"
         )
     left_out = f", {facts.untrained:,} left out with nothing to train on" if facts.untrained else ""
     cut = f", {facts.cut:,} cut ({facts.cut_tokens:,} tokens fall off)" if facts.cut else ""
