@@ -21,7 +21,10 @@ from workbench.store.project import Project
 HISTORY_LINES = 8  # of a run's past, when one begins to watch it
 COLUMNS = (
     "id, stage, name, engine, state, reason, remedy, created, started, ended, produces, artifact, "
-    "step, total_steps, unit, tokens, loss, eval_loss, tokens_per_second, phase"
+    "step, total_steps, unit, tokens, loss, eval_loss, tokens_per_second, phase, "
+    # Of a method that learns on its own answers the loss says nothing.
+    "CASE WHEN stage IN ('ppo', 'grpo') THEN (SELECT value FROM metrics WHERE run = runs.id AND name = 'reward_mean' "
+    "ORDER BY step DESC LIMIT 1) END AS reward_mean"
 )
 
 
@@ -56,9 +59,9 @@ def runs(ctx: click.Context, as_json: bool) -> None:
         click.echo("No runs yet. Begin with: workbench import SOURCE --name NAME", err=True)
     else:
         table(
-            ("run", "makes", "state", "progress", "loss", "tokens/s", "took", "reason"),
+            ("run", "makes", "state", "progress", "loss, reward", "tokens/s", "took", "reason"),
             [_row(row) for row in rows],
-            right=("progress", "loss", "tokens/s", "took"),
+            right=("progress", "loss, reward", "tokens/s", "took"),
         )
 
 
@@ -69,11 +72,17 @@ def _row(row: dict[str, Any]) -> list[str]:
         f"{row['produces']}/{row['artifact'] or row['name']}",
         row["state"],
         progress,
-        "" if row["loss"] is None else f"{row['loss']:.3f}",
+        _learning(row),
         count(row["tokens_per_second"]) if row["tokens_per_second"] else "",
         duration(row["seconds"]) if row["seconds"] else "",
         row["reason"] if row["state"] not in ("stopped",) else "",
     ]
+
+
+def _learning(row: dict[str, Any]) -> str:
+    if row["reward_mean"] is not None:
+        return f"reward {row['reward_mean']:.2f}"
+    return "" if row["loss"] is None or row["stage"] in ("ppo", "grpo") else f"{row['loss']:.3f}"
 
 
 def with_seconds(project: Project, row: dict[str, Any]) -> dict[str, Any]:

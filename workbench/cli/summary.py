@@ -78,7 +78,9 @@ def outcome(report: Mapping[str, Any]) -> str:
     if {"eval_kl", "eval_reward_mean"} <= figures.keys():  # answers of its own: PPO, GRPO
         before, after = figures.get("eval_reward_mean_before"), figures["eval_reward_mean"]
         was = f"{before:.2f} → " if before is not None else ""
-        return f"held-out reward {was}{after:.2f}, {figures['eval_kl']:.2f} nats from the base"
+        asked = figures.get("held_out_prompts")
+        on = f" on {amount(int(asked), 'prompts')}" if asked is not None else ""
+        return f"held-out reward {was}{after:.2f}{on}, {figures['eval_kl']:.2f} nats from the base"
     if "eval_reward_accuracy" in figures:
         by_length = figures.get("length_only_accuracy")
         beside = f" (by length alone {by_length:.1%})" if by_length is not None else ""
