@@ -27,6 +27,8 @@ Source = Callable[[Sequence[Prompt], Sequence[str]], list[float]]
 
 BATCH = 16  # answers that a model reads at once
 MARKS = range(1, 10)
+SHOWN_CHARACTERS = 120
+SIGNATURE = "A function (prompt: str, answer: str) -> score"
 QUESTION = """Rate how well the answer meets the request, from 1 (worst) to 9 (best). Reply with the number alone.
 
 Request:
@@ -132,15 +134,19 @@ class Function:
         except Exception as error:  # the user's own code
             raise WorkbenchError(
                 f"The reward function {self._where} failed on the answer {answer[:80]!r}: "
-                f"{type(error).__name__}: {error}.",
-                "Mend it: it has to take any text.",
+                f"{_short(f'{type(error).__name__}: {error}')}.",
+                f"{SIGNATURE} has to take any text.",
             ) from error
         if isinstance(found, (bool, int, float, np.number)) and math.isfinite(float(found)):
             return float(found)
         raise WorkbenchError(
-            f"The reward function {self._where} gave {found!r} for the answer {answer[:80]!r}.",
-            "It has to give a finite number.",
+            f"The reward function {self._where} gave {_short(repr(found))} for the answer {answer[:80]!r}.",
+            f"{SIGNATURE} has to give a finite number, for one prompt and one answer at a time.",
         )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 class Judge:

@@ -198,9 +198,15 @@ def test_a_function_of_the_users(world: Path, tmp_path: Path) -> None:
         rewards.Function(f"{file}:broken")([prompt], [""])
     with pytest.raises(WorkbenchError, match="gave 'good' for the answer"):
         rewards.Function(f"{file}:words")([prompt], [""])
+    file.write_text("def several(prompts, answers):\n    return [-0.01] * 500\n")
+    with pytest.raises(WorkbenchError) as caught:
+        rewards.Function(f"{file}:several")([prompt], ["abc"])
+    assert len(caught.value.what) < 400
+    assert "(prompt: str, answer: str) -> score" in caught.value.remedy
+    file.write_text("def gold(prompt, answer):\n    return 1\n\ndef broken(prompt, answer):\n    return 1 / 0\n")
     with pytest.raises(WorkbenchError) as caught:
         rewards.Function(f"{file}:silver")
-    assert "gold, broken, words" in caught.value.remedy
+    assert "gold, broken" in caught.value.remedy
     with pytest.raises(WorkbenchError, match="there is no such file"):
         rewards.Function("nowhere.py:gold")
     file.write_text("import nothing_of_that_name\n")
