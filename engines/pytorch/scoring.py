@@ -71,6 +71,7 @@ class Scorer:
         self._device: torch.device = model.device
         self._header: tuple[int, ...] = ()  # what the kept keys and values are of
         self._cache: Any = None
+        self._last: tuple[int, ...] = ()  # a window of the last call: the next may begin as it did
         self._packs: bool | None = None  # not tried yet
 
     @torch.inference_mode()
@@ -88,10 +89,9 @@ class Scorer:
         rows: dict[tuple[int, ...], list[Row]] = {}
         apart: list[int] = []
         for numbers in _alike(windows):
-            header = self._shared(windows, numbers)
-            found = pack(windows, numbers, header=len(header)) if len(header) >= HEADER_TOKENS else []
-            if len(found) > 1 or (found and header == self._header):
-                rows[header] = found
+            header = self._header_of(windows, numbers)
+            if header:
+                rows[header] = pack(windows, numbers, header=len(header))
             else:
                 apart += numbers
         rows[()] = pack(windows, apart, header=0)
@@ -99,16 +99,21 @@ class Scorer:
             for batch in _batches(packed, BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"])):
                 for number, value, greedy in self._run(batch, ids):
                     results[number] = (results[number][0] + value, results[number][1] and greedy)
+        self._last = windows[0].ids if windows else ()
         return results
 
-    def _shared(self, windows: Sequence[Window], numbers: Sequence[int]) -> tuple[int, ...]:
-        """What the sorted windows `numbers` begin with."""
+    def _header_of(self, windows: Sequence[Window], numbers: Sequence[int]) -> tuple[int, ...]:
+        """The common beginning of the sorted windows `numbers` that is to come from keys and values; may be empty."""
         first, last = windows[numbers[0]].ids, windows[numbers[-1]].ids
         # The token whose logits come first stays outside.
         size = min(common(first, last), *(len(windows[number].stem) - 1 for number in numbers))
-        kept = common(self._header, first[:size])
-        # Questions that happen to begin alike are no reason to compute the header of the last call again.
-        return first[: kept if size - kept < HEADER_TOKENS <= kept else size]
+        kept, seen = common(self._header, first[:size]), common(self._last, first[:size])
+        # Questions that happen to begin alike are no reason to compute a header again that is longer by some tokens.
+        if size - kept >= HEADER_TOKENS and len(pack(windows, numbers, header=size)) > 1:
+            return first[:size]
+        if seen - kept >= HEADER_TOKENS:
+            return first[:seen]
+        return first[: kept if kept >= HEADER_TOKENS else 0]
 
     def _run(self, rows: Sequence[Row], header: tuple[int, ...]) -> Iterator[tuple[int, float, bool]]:
         """(window, log-probability, whether it was the likeliest) of each scored token."""
