@@ -58,7 +58,7 @@ def measured(
             main=main, n=len(items), group=(grouped or {}).get(task, ""),
         )  # fmt: skip
     about = {"kind": "model", "name": folder.name, "id": folder.name, "identity": folder.name, "engine": "pytorch"}
-    made = Results(model={**about, "checkpoint": None, **(model or {})}, panel=panel, tasks=found, seconds=12.0)
+    made = Results(model={**about, **(model or {})}, panel=panel, tasks=found, seconds=12.0)
     results.write(folder, made, [item for items in tasks.values() for item in items])
     return opened(folder)
 
@@ -74,13 +74,14 @@ def add_benchmark(
     model: Artifact,
     tasks: Mapping[str, Sequence[Item]],
     name: str = "",
+    checkpoint: int | None = None,
     **more: Any,
 ) -> Artifact:
     """A benchmark of `model`, sealed as a run does it."""
     name = name or f"{model.name}-{more.get('panel', 'quick')}"
     about = {"kind": model.kind, "name": model.name, "id": model.id, "identity": model.identity}
     partial = project.folder("benchmark") / f"{name}.partial"
-    measured(partial, tasks, model=about | more.pop("model", {}), **more)
+    measured(partial, tasks, model=about | {"checkpoint": checkpoint}, **more)
     return _sealed(project, catalog, "benchmark", name, {"model": model}, partial)
 
 

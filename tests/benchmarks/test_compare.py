@@ -159,7 +159,7 @@ def measured_project(project: Project, catalog: Catalog) -> Project:
     add_benchmark(project, catalog, base, {"arc": outcomes("arc", range(10))}, name="first")
     add_benchmark(project, catalog, base, {"arc": outcomes("arc", range(40))})
     add_benchmark(project, catalog, base, {"code": outcomes("code", range(4))}, panel="code")
-    add_benchmark(project, catalog, base, {"arc": outcomes("arc", range(20))}, name="early", model={"checkpoint": 200})
+    add_benchmark(project, catalog, base, {"arc": outcomes("arc", range(20))}, name="early", checkpoint=200)
     add_benchmark(project, catalog, tuned, {"arc": outcomes("arc", range(3, 55)), "rte": outcomes("rte", range(9))})
     return project
 
@@ -171,6 +171,16 @@ def test_a_name_means_the_newest_benchmark(measured_project: Project, catalog: C
     assert ids("base") == ["base-code"]
     assert ids("base", "tuned") == ["base-quick", "tuned-quick"]  # the newest panel that both have
     assert ids("base", panel="quick") == ["base-quick"]
+    add_benchmark(
+        measured_project,
+        catalog,
+        add_model(measured_project, catalog, "asked"),
+        {"arc": outcomes("arc", range(9))},
+        panel="",
+    )
+    assert ids("base", "asked", "tuned") == ["base-quick", "asked-", "tuned-quick"]  # they share the task arc
+    with pytest.raises(WorkbenchError, match="workbench benchmark asked --panel code"):
+        ids("benchmark/base-code", "asked")
     assert ids("base@200", "model/base", "benchmark/first") == ["early", "base-quick", "first"]
     assert ids("first", str(measured_project.root / "benchmarks" / "early")) == ["first", "early"]
     newest = lookup.newest_per_model(lookup.of_project(measured_project, catalog, "quick"))
@@ -184,7 +194,7 @@ def test_a_name_means_the_newest_benchmark(measured_project: Project, catalog: C
         (("compare", "base", "tund"), "Did you mean tuned?"),
         (("compare", "base", "new"), "Run it: workbench benchmark new --panel quick"),
         (("compare", "base", "tuned", "--panel", "code"), "tuned has no benchmark of the panel code."),
-        (("compare", "base@300", "tuned"), "workbench benchmark base --checkpoint 300 --panel quick"),
+        (("compare", "base@300", "tuned"), "workbench benchmark base --checkpoints 300 --panel quick"),
         (("compare", "base"), "One model alone cannot be compared."),
         (("compare", "base", "tuned", "--task", "acr"), "Did you mean arc?"),
         (("compare", "base", "tuned", "--task", "rte"), "The task rte cannot be compared: base was not asked."),

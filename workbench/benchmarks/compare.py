@@ -122,7 +122,7 @@ def compare(baseline: Benchmark, other: Benchmark) -> Comparison:
     return Comparison(
         baseline=baseline.model,
         other=other.model,
-        panel=baseline.results.panel,
+        panel=baseline.panel,
         tasks=tuple(rows),
         missing=missing,
         unlike=_joined(unlike for row in rows if not row.members for unlike in row.unlike),

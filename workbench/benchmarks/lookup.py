@@ -37,6 +37,11 @@ class Benchmark:
         name = str(self.results.model.get("name") or self.results.model.get("id") or self.id)
         return name if step is None else f"{name}@{step}"
 
+    @property
+    def panel(self) -> str:
+        """The panel's name; of tasks that were named one by one, their names."""
+        return self.results.panel or ", ".join(self.results.tasks)
+
     @cached_property
     def items(self) -> dict[str, list[Item]]:
         """Task -> its items, in their order. Raises `WorkbenchError` if they cannot be read."""
@@ -68,7 +73,7 @@ def newest_per_model(found: list[Benchmark]) -> list[Benchmark]:
     """Of benchmarks, newest first, the newest of each model (or checkpoint) and panel."""
     kept: dict[tuple[str, str], Benchmark] = {}
     for made in found:
-        kept.setdefault((made.model, made.results.panel), made)
+        kept.setdefault((made.model, made.panel), made)
     return list(kept.values())
 
 
@@ -83,20 +88,29 @@ def resolve(project: Project, catalog: Catalog, reference: str, panel: str | Non
 
 
 def resolve_all(project: Project, catalog: Catalog, references: list[str], panel: str | None = None) -> list[Benchmark]:
-    """`resolve` for several that are to be compared: without `panel`, the newest one that all have."""
+    """`resolve` for several that are to be compared with the first.
+
+    Without `panel`: of the newest panel that all have, else the newest that have tasks in common with one of the first.
+    """
     candidates = [_meant(project, catalog, reference, panel) for reference in references]
-    shared = set.intersection(*({made.results.panel for made in found} for found in candidates))
-    if not shared:
-        first, *others = candidates
-        wanted = first[0].results.panel
-        lacking = next(
-            reference
-            for reference, found in zip(references[1:], others, strict=True)
-            if wanted not in {made.results.panel for made in found}
-        )
-        raise WorkbenchError(f"{lacking} has no benchmark of the panel {wanted}.", _how_to_make(lacking, wanted))
-    chosen = next(made.results.panel for made in candidates[0] if made.results.panel in shared)
-    return [next(made for made in found if made.results.panel == chosen) for found in candidates]
+    shared = set.intersection(*({made.panel for made in found} for found in candidates))
+    chosen = next((made.panel for made in candidates[0] if made.panel in shared), None)
+    if chosen is not None:
+        return [next(made for made in found if made.panel == chosen) for found in candidates]
+    lacking = ""
+    for first in candidates[0]:
+        fitting = [first]
+        for reference, found in zip(references[1:], candidates[1:], strict=True):
+            near = next((made for made in found if made.results.tasks.keys() & first.results.tasks.keys()), None)
+            if near is None:
+                lacking = lacking or reference
+                break
+            fitting.append(near)
+        else:
+            return fitting
+    raise WorkbenchError(
+        f"{lacking} was asked no task that {references[0]} was.", _how_to_make(lacking, candidates[0][0])
+    )
 
 
 def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None) -> list[Benchmark]:
@@ -125,7 +139,7 @@ def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None
     fitting = [one for one in found if panel in (None, one.results.panel)]
     if not fitting:
         of_panel = f" of the panel {panel}" if panel else ""
-        raise WorkbenchError(f"{reference} has no benchmark{of_panel}.", _how_to_make(reference, panel or "quick"))
+        raise WorkbenchError(f"{reference} has no benchmark{of_panel}.", _how_to_make(reference, panel))
     return fitting
 
 
@@ -151,7 +165,12 @@ def _unknown(error: WorkbenchError, reference: str, catalog: Catalog, found: lis
     return WorkbenchError(f"There is no model, export or benchmark called {reference!r}.", nearest(reference, [*names]))
 
 
-def _how_to_make(reference: str, panel: str) -> str:
+def _how_to_make(reference: str, like: Benchmark | str | None) -> str:
+    """The command that makes a benchmark of `like`: a panel's name, or the panel or tasks of another one."""
     model, step = _checkpoint(reference)
-    at = "" if step is None else f" --checkpoint {step}"
-    return f"Run it: workbench benchmark {model}{at} --panel {panel}"
+    at = "" if step is None else f" --checkpoints {step}"
+    if isinstance(like, Benchmark):
+        what = f"--panel {like.results.panel}" if like.results.panel else f"--tasks {','.join(like.results.tasks)}"
+    else:
+        what = f"--panel {like or 'quick'}"
+    return f"Run it: workbench benchmark {model}{at} {what}"

@@ -125,7 +125,7 @@ def _markdown(benchmarks: Sequence[Benchmark], tables: Sequence[Mapping[str, Tas
         )
     head = ["task", "metric", "items", "setting", *(_escaped(one.model) for one in benchmarks)]
     lines = [head, ["---", "---", "---:", "---", *("---:" for _ in benchmarks)], *rows]
-    panels = ", ".join(dict.fromkeys(one.results.panel for one in benchmarks))
+    panels = ", ".join(dict.fromkeys(one.panel for one in benchmarks))
     harness = ", ".join(dict.fromkeys(task.setting.harness for table in tables for task in table.values()))
     notes = [f"Panel {panels}; {harness}. In brackets: 95% intervals.", *unlike]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n" + "\n".join(notes) + "\n"
@@ -157,7 +157,7 @@ def _csv(benchmarks: Sequence[Benchmark], tables: Sequence[Mapping[str, TaskFigu
         for name, task in table.items():
             for metric, figure in task.figures.items():
                 row: dict[str, Any] = {
-                    **model, "model": one.model, "panel": one.results.panel, "task": name, "group": task.group,
+                    **model, "model": one.model, "panel": one.panel, "task": name, "group": task.group,
                     "metric": metric, "main": metric == task.main, "truncated": task.truncated,
                     "answer_tokens": task.answer_tokens, **asdict(figure), **asdict(task.setting),
                 }  # fmt: skip

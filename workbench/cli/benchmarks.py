@@ -55,7 +55,7 @@ def list_all(as_json: bool, panel: str | None) -> None:
                 [
                     one.id,
                     one.model,
-                    one.results.panel,
+                    one.panel,
                     when(one.created),
                     duration(one.results.seconds),
                     _scores(one),
@@ -80,7 +80,7 @@ def show(as_json: bool, name: str, panel: str | None) -> None:
     if as_json:
         answer(_plain(made))
         return
-    click.echo(f"{made.model} on the panel {made.results.panel}, {when(made.created)} ({made.id})\n")
+    click.echo(f"{made.model} on the panel {made.panel}, {when(made.created)} ({made.id})\n")
     rows = []
     for name_of_task, task in report.tasks_of(made).items():
         for metric in dict.fromkeys((task.main, *task.figures)):
@@ -125,8 +125,8 @@ def export(
         found = lookup.resolve_all(project, catalog, list(names), panel)
     else:
         everything = lookup.of_project(project, catalog, panel)
-        newest = everything[0].results.panel if everything else panel
-        found = lookup.newest_per_model([one for one in everything if one.results.panel == newest])
+        newest = everything[0].panel if everything else panel
+        found = lookup.newest_per_model([one for one in everything if one.panel == newest])
         if not found:
             of_panel = f" of the panel {panel}" if panel else ""
             raise WorkbenchError(f"There is no benchmark{of_panel} in this project.", HOW)

@@ -236,7 +236,7 @@ def _plain(
         comparisons.append(plain)
     return {
         "baseline": dict(baseline.results.model) | {"benchmark": baseline.id},
-        "panel": baseline.results.panel,
+        "panel": baseline.panel,
         "adjusted": "Holm, over tasks and groups; over the tasks of each group",
         "comparisons": comparisons,
     }
