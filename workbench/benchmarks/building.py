@@ -147,7 +147,7 @@ def on_hub(settings: dict[str, Any]) -> Any:
             logging.getLogger(__name__).debug("%s is not in the cache: %s", name, error)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in TRUE:
         raise Unavailable(f"The data of {name} are not here, and HF_HUB_OFFLINE forbids fetching them.", remedy)
-    if not _reachable():
+    if not reachable():
         raise Unavailable(f"The data of {name} are not here, and the hub cannot be reached.", remedy)
     with _offline(False):
         try:
@@ -222,7 +222,7 @@ def _offline(offline: bool) -> Iterator[None]:
 
 
 @functools.cache
-def _reachable() -> bool:
+def reachable() -> bool:
     """Whether the hub answers; the libraries take 24 s to find that it does not. A proxy is trusted."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
