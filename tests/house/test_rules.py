@@ -28,6 +28,7 @@ LOWER = {
         "contract",
         "recipes",
         "corpus",
+        "benchmarks",
         "store",
         "runs",
         "errors",
@@ -35,6 +36,21 @@ LOWER = {
         "reporting",
         "registry",
         "safe_text",
+    },
+    "benchmarks": {
+        "contract",
+        "recipes",
+        "corpus",
+        "preferences",
+        "benchmarks",
+        "store",
+        "errors",
+        "durable",
+        "figures",
+        "reporting",
+        "registry",
+        "safe_text",
+        "wording",
     },
     "preferences": {
         "contract",
@@ -106,7 +122,7 @@ def test_starting_loads_nothing_heavy(start: str) -> None:
 def test_every_recipe_field_is_read_by_the_code_that_runs_it(stage: str) -> None:
     """A field that is only validated and documented promises what nothing does."""
     read: set[str] = set()
-    rooms = ("engines", "workbench/corpus", "workbench/preferences", "workbench/runs")
+    rooms = ("engines", "workbench/corpus", "workbench/preferences", "workbench/benchmarks", "workbench/runs")
     for path in itertools.chain.from_iterable(map(sources, rooms)):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench.benchmarks import code, task_data
+from workbench.benchmarks import code, harness, task_data
 from workbench.benchmarks.panels import Panel, TaskChoice, choices
 from workbench.benchmarks.tasks import TEXT, expand
 from workbench.errors import WorkbenchError
@@ -22,7 +22,8 @@ def chosen(project_root: Path, recipe: BenchmarkRecipe) -> list[TaskChoice]:
 
 def require_allowed(project_root: Path, recipe: BenchmarkRecipe) -> None:
     """Raises `WorkbenchError` if programs that the model writes would run, and that is not allowed or possible here."""
-    code.require_allowed(recipe.allow_code, {choice.task for choice in chosen(project_root, recipe)})
+    names = [choice.task for choice in chosen(project_root, recipe) if choice.task in harness.tasks()]
+    code.require_allowed(recipe.allow_code, [name for name in names if harness.settings(name).get("unsafe_code")])
 
 
 def fingerprint(project_root: Path, recipe: BenchmarkRecipe) -> str:

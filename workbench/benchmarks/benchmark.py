@@ -10,7 +10,7 @@ from typing import Any
 from workbench import registry
 from workbench.benchmarks import harness, results
 from workbench.benchmarks.answered import Answered, file_of
-from workbench.benchmarks.code import code_tasks, require_allowed
+from workbench.benchmarks.code import require_allowed
 from workbench.benchmarks.panels import Panel, choices
 from workbench.benchmarks.results import Item, Results, TaskFigures
 from workbench.benchmarks.tasks import load_tasks
@@ -45,7 +45,7 @@ def benchmark(recipe: BenchmarkRecipe, job: Job, reporter: Reporter) -> dict[str
     tasks = load_tasks(
         chosen, project.root, shots=recipe.shots, limit=recipe.limit, chat_template=recipe.chat_template, warn=warn
     )
-    require_allowed(recipe.allow_code, code_tasks(tasks))
+    require_allowed(recipe.allow_code, [name for name, loaded in tasks.items() if loaded.code])
     engine = registry.CHATS_WITH[made.kind]
     progress = _Progress(reporter)
     progress.say("opening the model")
