@@ -113,14 +113,20 @@ def export(as_json: bool, name: str, form: str, rater: str | None, output: Path 
 @name_argument
 @common
 def stats(as_json: bool, name: str) -> None:
-    """Sum up the judgements on a set of candidates: agreement, biases, and how strong the models are."""
+    """Sum up the judgements on a set of candidates: agreement, biases, and how strong the models are.
+
+    What was judged only to compare models (workbench rank NAME --eval) stands below, as win rates.
+    """
     from workbench.preferences.arena import INTERVAL_WIDTH, standing
     from workbench.preferences.candidates import Candidates
     from workbench.preferences.judgements import Book
+    from workbench.preferences.win_rates import win_rates
 
     project, catalog = open_current()
     item = candidate_set(project, catalog, name)
-    found = standing(Candidates(item.candidates), Book(item.judgements))
+    candidates, evaluations = Candidates(item.candidates), Book(item.evaluations)
+    found = standing(candidates, Book(item.judgements))
+    rates = win_rates(candidates, evaluations)
     kappa, repeats = found.self_agreement
     alpha, shared = found.rater_agreement
     plain = {
@@ -137,6 +143,11 @@ def stats(as_json: bool, name: str) -> None:
         "to_go": found.to_go,
         "edits": found.edits,
         "flags": found.flags,
+        "evaluation": {
+            "judged": sum(1 for _ in evaluations.pairs()),
+            "raters": sorted({said.rater for said in evaluations.judgements.values()}),
+            "win_rates": [asdict(rate) for rate in rates],
+        },
     }
     if as_json:
         answer(plain)
@@ -168,6 +179,19 @@ def stats(as_json: bool, name: str) -> None:
                 for model in found.models
             ],
             right=("log odds", "won", "of"),
+        )  # fmt: skip
+    if rates:
+        click.echo("\nJudged only to compare models; ties count half:")
+        table(
+            ("model", "wins against", "share", "95% interval", "of"),
+            [
+                [
+                    rate.first, rate.second, f"{rate.share.value:.0%}",
+                    f"{rate.share.low:.0%} to {rate.share.high:.0%}", f"{rate.share.n:,}",
+                ]
+                for rate in rates
+            ],
+            right=("share", "of"),
         )  # fmt: skip
 
 

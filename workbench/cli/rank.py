@@ -7,11 +7,12 @@ import sys
 
 import click
 
-from workbench.cli.output import common, complete_artifact, open_current
+from workbench.cli.output import common, complete_artifact, note, open_current
 from workbench.errors import WorkbenchError
 from workbench.preferences.ranking import Ranking, RewardChoice, login
-from workbench.preferences.sets import candidate_set
+from workbench.preferences.sets import CandidateSet, candidate_set
 from workbench.store import artifacts
+from workbench.wording import amount
 
 SHARE = click.FloatRange(0, 1)
 
@@ -19,6 +20,7 @@ SHARE = click.FloatRange(0, 1)
 @click.command(
     "rank",
     epilog="\b\nExamples:\n  workbench rank mine\n  workbench rank mine --whole-sets\n"
+    "  workbench rank mine --eval\n"
     "  workbench rank mine --rater ada --overlap 0.3\n  workbench rank mine --reward judge",
 )
 @click.argument("candidates", metavar="NAME", shell_complete=complete_artifact("candidates"))
@@ -36,15 +38,19 @@ SHARE = click.FloatRange(0, 1)
     "--reward", metavar="REWARD", help="Show those pairs first of which this reward model is least sure.",
     shell_complete=complete_artifact("reward"),
 )  # fmt: skip
-@click.option("--eval", "between_models", is_flag=True, help="Compare models: only pairs of answers by different ones.")
+@click.option(
+    "--eval", "evaluation", is_flag=True,
+    help="Only compare models: pairs of answers by different ones, kept apart from all that trains.",
+)  # fmt: skip
 @common
 def rank(
     as_json: bool, candidates: str, rater: str | None, whole_sets: bool, overlap: float, repeat: float,
-    reward: str | None, between_models: bool,
+    reward: str | None, evaluation: bool,
 ) -> None:  # fmt: skip
     """Rank answers in the terminal: which of two is better, and by how much?
 
     NAME is a set of candidates; it may still be growing. Each judgement is on disk before the next pair shows.
+    Where there is no full screen (TERM=dumb, a pipe), pairs are printed and verdicts read line by line.
     """
     del as_json  # a conversation with a person has no answer
     project, catalog = open_current()
@@ -57,15 +63,18 @@ def rank(
         chooses = RewardChoice(name=judge.id, identity=judge.identity, folder=folder)
     ranking = Ranking(
         rater=rater or login(), whole_sets=whole_sets, overlap=overlap, repeat=repeat, reward=chooses,
-        between_models=between_models,
+        evaluation=evaluation,
     )  # fmt: skip
     from workbench.tui import terminal
 
     if not terminal.full_screen():
-        raise WorkbenchError(
-            "Ranking needs a terminal that can do more than print lines.",
-            f"Open one and type: workbench rank {candidates}. Or judge by a rule: workbench judge {candidates}",
-        )
+        if whole_sets or reward:
+            raise WorkbenchError(
+                f"{'--whole-sets' if whole_sets else '--reward'} needs a terminal that can do more than print lines.",
+                "Leave it out, or open another terminal.",
+            )
+        _by_lines(item, ranking)
+        return
     from workbench.tui.app import WorkbenchApp, run
     from workbench.tui.screens.arena import judging
 
@@ -74,6 +83,24 @@ def rank(
         app.call_after_refresh(app.push_screen, judging(item, ranking))
 
     run(project, debug="--debug" in sys.argv or bool(os.environ.get("WORKBENCH_DEBUG")), begin=begin)
+
+
+def _by_lines(item: CandidateSet, ranking: Ranking) -> None:
+    from workbench.cli.rank_lines import nothing_said, rank_lines
+    from workbench.preferences.arena import Arena
+
+    arena = Arena(
+        item.candidates, item.evaluations if ranking.evaluation else item.judgements, ranking.rater,
+        repeat=ranking.repeat, overlap=ranking.overlap, between_models=ranking.evaluation,
+    )  # fmt: skip
+    before = len(arena.book.history)
+    try:
+        said = rank_lines(arena, lambda: input("> "), click.echo)
+    finally:
+        arena.close()
+    if sys.stdin is None or (len(arena.book.history) == before and not sys.stdin.isatty()):
+        raise nothing_said(item.name)
+    note(f"{amount(said, 'pairs')} judged by {ranking.rater}.")
 
 
 COMMANDS = {"rank": rank}

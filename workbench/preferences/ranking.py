@@ -33,4 +33,4 @@ class Ranking:
     overlap: float = 0.1
     repeat: float = 0.05
     reward: RewardChoice | None = None
-    between_models: bool = False  # to compare models: no pairs of one model's answers
+    evaluation: bool = False  # only to compare models: kept apart from what trains, no pairs of one model's answers

@@ -163,7 +163,7 @@ class ArenaScreen(WorkbenchScreen):
         self._open(argument, replace(self.ranking, whole_sets=True))
 
     def do_compare(self, argument: str = "") -> None:
-        self._open(argument, replace(self.ranking, between_models=True))
+        self._open(argument, replace(self.ranking, evaluation=True))
 
     def do_rater(self, argument: str = "") -> None:
         def take(name: str) -> None:

@@ -74,7 +74,8 @@ class AnswersScreen(WorkbenchScreen):
         self._used = 0  # scores that the choice of pairs knows
 
     def heading(self) -> str:
-        return f"Arena: {safe.line(self.item.id)}"
+        which = "evaluation of " if self.ranking.evaluation else ""
+        return f"Arena: {which}{safe.line(self.item.id)}"
 
     def body(self) -> ComposeResult:
         yield Empty("The answers are being read ...", id="none")
@@ -106,9 +107,10 @@ class AnswersScreen(WorkbenchScreen):
                 self._scores = Scores(self.item.candidates, self.item.judgements, ranking.reward)
                 scores, self._used = dict(self._scores.scores), len(self._scores.scores)
                 self._scores.start()
+            kept = self.item.evaluations if ranking.evaluation else self.item.judgements
             return Arena(
-                self.item.candidates, self.item.judgements, ranking.rater, repeat=ranking.repeat,
-                overlap=ranking.overlap, scores=scores, between_models=ranking.between_models,
+                self.item.candidates, kept, ranking.rater, repeat=ranking.repeat, overlap=ranking.overlap,
+                scores=scores, between_models=ranking.evaluation,
             )  # fmt: skip
 
         try:
@@ -409,6 +411,6 @@ def as_text(prompt: Prompt) -> str:
 
 def unwritable(item: CandidateSet, error: OSError) -> WorkbenchError:
     return WorkbenchError(
-        f"The judgement could not be kept in {item.judgements}: {error.strerror or error}.",
+        f"The judgement could not be kept in {item.judgements.parent}: {error.strerror or error}.",
         "Make room on the disk, or make the folder writable, then judge this one again.",
     )

@@ -21,7 +21,12 @@ TAKEN_BACK = {
 class Judging(AnswersScreen):
     """Judges the answers that it shows, in whatever way: a subclass says what a verdict is."""
 
-    why_not_skip = why_not_flag = why_not_edit = why_not_tags = why_not_note = AnswersScreen.why_idle
+    why_not_skip = why_not_flag = why_not_tags = why_not_note = AnswersScreen.why_idle
+
+    def why_not_edit(self, _: str = "") -> str | None:
+        if self.ranking.evaluation:
+            return "What is judged here trains nothing: rewrite answers where the set is ranked for training."
+        return self.why_idle()
 
     def carry_out(self, said: Callable[[Arena], object], told: str) -> None:
         """`said(arena)`, which is on disk when it returns; then the next."""
