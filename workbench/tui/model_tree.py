@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench import figures
-from workbench.tui import safe
+from workbench.tui import records, safe
 from workbench.tui.live import ArtifactRow
 
 KINDS = ("model", "reward", "export")
@@ -87,10 +87,14 @@ def gist(artifact: ArtifactRow) -> str:
     report = artifact.report
     if artifact.kind == "export":
         return f"{number_format(artifact)}, {figures.size(report.get('bytes', artifact.bytes))}"
+    if (
+        artifact.kind in records.KINDS
+        and artifact.kind != "corpus"
+        and (held := records.counts(artifact.kind, report).partition(",")[0])
+    ):
+        return held
     for name, unit in (("parameters", "parameters"), ("tokens", "tokens"), ("vocab_size", "tokens"),
-                       ("documents", "documents"), ("conversations", "conversations"),
-                       ("preferences", "preferences"), ("judgements", "judgements"), ("candidates", "candidates"),
-                       ("prompts", "prompts")):  # fmt: skip
+                       ("documents", "documents")):  # fmt: skip
         if isinstance(report.get(name), int):
             return figures.counted(report[name], unit)
     return figures.size(artifact.bytes)
@@ -169,9 +173,8 @@ def check(artifact: ArtifactRow) -> list[Fact]:
     if (strings := found.get("strings")) is not None:
         facts.append(("token ids", f"the same on {_count(strings)} texts"))
     if (template := found.get("chat_template")) is not None:
-        facts.append(
-            ("chat template", "none: it continues text" if template == "none" else f"the same ({safe.line(template)})")
-        )
+        said = {"none": "none: it continues text", "same": "the same"}
+        facts.append(("chat template", said.get(template, f"the same ({safe.line(template)})")))
     if stops := found.get("stop_tokens"):
         facts.append(("stops at", ", ".join(str(stop) for stop in stops)))
     if (agreement := found.get("top1_agreement")) is not None:
