@@ -34,6 +34,7 @@ from workbench.store.project import Project
 
 HISTORY_BYTES = 256 << 10  # of a run's events, to find its last lines in
 CONTINUES_TEXT = ("pretrain", "continue")  # the other stages answer a prompt
+SURE_SECONDS = 2.0  # of counting, before it says how long the rest will take
 LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
@@ -105,6 +106,7 @@ class _View:
         self.reason = ""
         self.bar: Any = None
         self.task: Any = None
+        self.counting: Progress | None = None  # the first of the count that goes on
 
     def catch_up(self, lines: int) -> None:
         """Print the last `lines` lines of the past."""
@@ -153,7 +155,8 @@ class _View:
                     f"({ratio(event.tokens_per_parameter)} a parameter), {event.memory_bytes / 2**30:.2f} GiB{seconds}"
                 )
             case Progress():
-                self.advance(event.done, event.total, f"{event.phase or self.run.stage}  {amount(event)}".rstrip(), "")
+                text = f"{event.phase or self.run.stage}  {amount(event)}".rstrip()
+                self.advance(event.done, event.total, text, self.left(event))
             case Metrics():
                 self.metrics(event)
             case Sample():
@@ -163,6 +166,16 @@ class _View:
                 self.line(f"warning: {event.message}")
             case CheckpointSaved() if event.best:
                 self.line(f"checkpoint at step {event.step}, the best so far")
+
+    def left(self, event: Progress) -> str:
+        """How long the count will take to its end, from how long it has taken so far."""
+        first = self.counting
+        if first is None or (first.total, first.unit) != (event.total, event.unit) or event.done < first.done:
+            first = self.counting = event
+        done, took = event.done - first.done, event.time - first.time
+        if not event.total or not done or took < SURE_SECONDS:
+            return ""
+        return duration(max(0.0, (event.total - event.done) * took / done))
 
     def metrics(self, event: Metrics) -> None:
         parts = [f"step {event.step}/{self.total}"]
