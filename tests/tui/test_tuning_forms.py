@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.tui.data_project import fill_project, sealed
-from tests.tui.drive import SIZES, loaded, until, words_of
+from tests.tui.drive import SIZES, loaded, typed, until, words_of
 from workbench.recipes.load import recipe_from
 from workbench.store.project import Project
 from workbench.tui import outlook
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.live import Live
 from workbench.tui.screens.form import FormScreen
+from workbench.tui.widgets.fields import LinesField, StartButton
 
 AppOn = Callable[..., WorkbenchApp]
 FREE = 8 << 30
@@ -85,6 +87,32 @@ def test_what_is_not_known_is_said(project: Project) -> None:
     (project.folder("model") / "deaf" / "config.json").write_text('{"n_embd": 12}')
     assert facts(project, stage="sft", base="deaf", data=["capitals"])["memory"].startswith("not known")
     assert "steps" not in facts(project, stage="sft", base="smol", data=["later"])
+
+
+async def test_a_typed_line_shows_what_it_takes_before_it_starts(project: Project, app_on: AppOn) -> None:
+    fill_project(project)
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        await loaded(pilot)
+        app: Any = pilot.app
+        await pilot.press("colon")
+        await typed(pilot, "sft --base smol --data capitals --lora-rank 4")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen) and app.screen.checked.recipe)
+        await until(pilot, lambda: "at most 8" in words_of(pilot) and app.screen.steps)
+        assert list(project.runs.iterdir()) == []
+        assert isinstance(app.screen.focused, StartButton)  # Enter starts it
+        assert app.screen.draft.texts["adapter.lora_rank"] == "4"
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, FormScreen))
+        app.perform_command("sft --data capitals=much")
+        await until(pilot, lambda: isinstance(app.screen, FormScreen) and app.screen.focused)
+        assert isinstance(app.screen.focused, LinesField)  # what is to be mended
+        assert "gives capitals the weight 'much'" in words_of(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, FormScreen))
+        app.perform_command("sft --bass smol")
+        await until(pilot, lambda: "sft has no --bass." in words_of(pilot))
+        assert not isinstance(app.screen, FormScreen)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -88,6 +88,7 @@ STAGES = (
     ("candidates", "Write candidates", "--model MODEL --prompts FILE", "Have models answer prompts, for ranking."),
     ("collect", "Collect judgements", "--candidates NAME", "Make preferences of what was judged in the Arena."),
     ("judge", "Judge", "CANDIDATES --rule RULE", "Have a rule or a model rank candidates."),
+    ("assess", "Assess", "MODEL... --prompts FILE", "Have a judge compare, or grade, what models answer."),
     ("reward", "Reward model", "--base MODEL --preferences NAME", "Train a model to score answers as you do."),
     ("dpo", "DPO", "--base MODEL --preferences NAME", "Train on pairs of a better and a worse answer."),
     ("orpo", "ORPO", "--base MODEL --preferences NAME", "Pairs, and the better answers' own loss, in one training."),
@@ -280,7 +281,7 @@ ACTIONS = (
     Action(id="arena.order", key="w", title="Whole sets", argument="NAME", help="Order all answers to a prompt."),
     Action(
         id="arena.compare", key="m", title="Models", argument="NAME",
-        help="Compare models: only pairs of answers by different ones.",
+        help="Only compare models: pairs of answers by different ones, kept apart from what trains.",
     ),
     Action(
         id="arena.choose", key="r", title="Reward model", argument="NAME", footer=False,
@@ -347,7 +348,7 @@ ACTIONS = (
     Action(id="everywhere.go", key="g", title="Go", argument="SCREEN", help="To another screen: g, then its letter."),
     Action(
         id="everywhere.command", key="colon", title="Command", footer=False,
-        help="Type a command, with its arguments; or search among all of them.",
+        help="Type a command, or search among all of them. A stage opens its form, with what was typed in it.",
     ),
     Action(id="everywhere.actions", key="full_stop", title="Actions", help="All that can be done here."),
     Action(

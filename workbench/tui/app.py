@@ -42,11 +42,12 @@ class WorkbenchApp(Frame):
         """Show the runs, with the cursor on this one."""
         self.perform_command(f"runs.show {run}")
 
-    def open_form(self, stage: str, values: Mapping[str, str] | None = None) -> None:
-        """A form for the stage's recipe; `values` (dotted key -> text) stand in it already."""
+    def open_form(self, stage: str, values: Mapping[str, str] | None = None, *, whole: bool = False) -> None:
+        """A form for the stage's recipe; `values` (dotted key -> text) stand in it already, and Enter starts it at
+        once where they are the `whole`."""
         from workbench.tui.screens.form import FormScreen
 
-        self.push_screen(FormScreen(stage, values or {}))
+        self.push_screen(FormScreen(stage, values or {}, whole=whole))
 
     def open_form_again(self, run: str) -> None:
         """The form of a run's stage, with the run's recipe in it. Raises `WorkbenchError` if that cannot be read."""
@@ -207,15 +208,12 @@ class WorkbenchApp(Frame):
         self.open_project(create(Path(argument)))
 
     def start_stage(self, stage: str, argument: str = "") -> None:
-        """Start what a line of flags describes; without one, the stage's form."""
-        project = self.project
-        assert project is not None
-        if not argument:
-            self.open_form(stage)
-            return
-        from workbench.tui.stages import start
+        """The stage's form; what a line of flags says stands in it, and one more Enter starts that."""
+        from workbench.tui.draft import shown_value
+        from workbench.tui.stages import values_of
 
-        self.in_background(lambda: start(project, stage, argument), self.tell_started)
+        values = {path: shown_value(value) for path, value in values_of(stage, argument).items()}
+        self.open_form(stage, values, whole=bool(values))
 
     def why_no_stage(self, _: str = "") -> str | None:
         if self.project is None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import PATH_OR_NAME, Recipe, Section, explain
+from workbench.recipes.base import PATH_OR_NAME, Recipe, Section, explain, weighted
 from workbench.recipes.fields import RecipeField, nested, recipe_fields, value_at
 from workbench.recipes.load import STAGES
 from workbench.tui import actions
@@ -120,12 +120,25 @@ class Draft:
         except ValidationError as error:
             errors = _by_key(error, self.kind)
             return Checked(errors=errors, derived=self._derive(values, set(errors)))
+        if errors := self._wrong_weights(values):
+            return Checked(errors=errors, derived=self._derived)
         try:
             recipe = given.resolved()
         except WorkbenchError as problem:
             return Checked(problem=problem, derived=self._derived)
         self._derived = self._read(recipe)
         return Checked(recipe=recipe, derived=self._derived)
+
+    def _wrong_weights(self, values: Mapping[str, Any]) -> dict[str, WorkbenchError]:
+        """Of mixtures: what stands behind a name's = and is no weight."""
+        found = {}
+        for path, item in self.fields.items():
+            try:
+                for text in values.get(path, ()) if item.many and item.artifact else ():
+                    weighted(text)
+            except WorkbenchError as error:
+                found[path] = error
+        return found
 
     def _derive(self, values: Mapping[str, Any], wrong: set[str]) -> Mapping[str, Any]:
         """What follows from the values that are right; the newest that is known where nothing follows."""

@@ -1,4 +1,5 @@
-"""Starts a stage from a line of flags: the same fields as the recipe's YAML file and the command line's verbs."""
+"""A stage from a line of flags, which are the fields of the recipe's YAML file and of the command line's verbs; and
+starting it."""
 
 from __future__ import annotations
 
@@ -22,14 +23,6 @@ class Started:
 
     sentence: str
     run: str | None
-
-
-def start(project: Project, stage: str, line: str) -> Started:
-    """Plan and submit what a line of flags describes.
-
-    Raises `WorkbenchError` if a flag is unknown, a value is wrong, or an input is missing.
-    """
-    return submit(project, recipe_of(stage, line))
 
 
 def submit(project: Project, recipe: Recipe) -> Started:
@@ -66,7 +59,15 @@ def start_demo(folder: Path) -> Project:
 
 
 def recipe_of(stage: str, line: str) -> Recipe:
-    """The recipe that `--flag value` pairs (and bare words, where the stage takes them) describe."""
+    """The recipe that a line describes. Raises `WorkbenchError` as `values_of`, and if a value is wrong or lacking."""
+    return validate(STAGES[stage], nested(values_of(stage, line)))
+
+
+def values_of(stage: str, line: str) -> dict[str, Any]:
+    """What `--flag value` pairs (and bare words, where the stage takes them) say, by dotted key, unchecked.
+
+    Raises `WorkbenchError` for a flag that the stage does not have, one without a value, and a word too many.
+    """
     words = split_words(line)
     kind = STAGES[stage]
     flags = {field.flag: field for field in recipe_fields(kind)}
@@ -100,7 +101,7 @@ def recipe_of(stage: str, line: str) -> Recipe:
         if len(bare) > 1:
             raise WorkbenchError(f"{stage} takes one {positional}, not {bare[1]!r} beside it.", "Leave it out.")
         values[positional] = _absolute(bare[0]) if positional == "source" else bare[0]
-    return validate(kind, nested(values))
+    return values
 
 
 def absolute_sources(text: str) -> list[str]:

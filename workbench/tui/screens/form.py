@@ -57,8 +57,10 @@ class FormScreen(WorkbenchScreen):
     FormScreen.-wide Facts, FormScreen.-very-wide Facts { display: none; }
     """
 
-    def __init__(self, stage: str, values: Mapping[str, str] | None = None):
+    def __init__(self, stage: str, values: Mapping[str, str] | None = None, *, whole: bool = False):
+        """`whole`: all that is to be said stands in `values`, so what is left to do is to start it."""
         super().__init__()
+        self.whole = whole
         self.draft = Draft(stage, values)
         self.checked = Checked()
         self.steps: list[tuple[str, str, str]] = []
@@ -106,7 +108,13 @@ class FormScreen(WorkbenchScreen):
 
     def on_mount(self) -> None:
         self._bring_up_to_date()
-        next(self.rows()).control.focus()
+        lacking = next((row for row in self.rows() if row.field.path in self.checked.errors), None)
+        if not self.whole:
+            next(self.rows()).control.focus()
+        elif lacking is not None:
+            lacking.control.focus()
+        else:
+            self.query_one(StartButton).focus()
 
     def show(self, changes: Changes) -> None:
         if changes.artifacts or changes.runs:
