@@ -134,13 +134,12 @@ def test_csv_and_parquet_become_what_jsonl_does(tmp_path: Path) -> None:
     add(tmp_path, "mmlu_anatomy", hub_rows.MMLU)
     first = task_data.record(tmp_path, "mmlu_anatomy")
     pq.write_table(pa.Table.from_pylist(hub_rows.MMLU), tmp_path / "rows.parquet")
-    with open(tmp_path / "rows.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["question", "A", "B", "C", "D", "answer"])
-        for row in hub_rows.MMLU:
-            writer.writerow([row["question"], *row["choices"], "ABCD"[row["answer"]]])
+    cells = [[row["question"], *row["choices"], "ABCD"[row["answer"]]] for row in hub_rows.MMLU]
+    for name, header in (("rows.csv", [["question", "A", "B", "C", "D", "answer"]]), ("bare.csv", [])):
+        with open(tmp_path / name, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(header + cells)
     assert first is not None
-    for name in ("rows.parquet", "rows.csv"):
+    for name in ("rows.parquet", "rows.csv", "bare.csv"):
         assert task_data.add(tmp_path, "mmlu_anatomy", [tmp_path / name]).sha256 == first.sha256
 
 

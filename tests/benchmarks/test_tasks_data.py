@@ -104,6 +104,15 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path, name: str, conten
     assert task_data.names(tmp_path) == []
 
 
+def test_a_table_without_a_header_is_refused_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("How many?,1,2,3,4,A\nHow few?,1,2,3,B\n")
+    with pytest.raises(WorkbenchError, match=r"Row 2 of a\.csv has 5 cells where 6 are needed"):
+        task_data.add(tmp_path, "mmlu_anatomy", [tmp_path / "a.csv"])
+    (tmp_path / "a.csv").write_text("How many?,1,2,3,4,A\nHow few?,1,2,3,4,E\n")
+    with pytest.raises(WorkbenchError, match=r"'answer' of row 2 of a\.csv is no number from 0 to 3 or one of A, B"):
+        task_data.add(tmp_path, "mmlu_anatomy", [tmp_path / "a.csv"])
+
+
 def test_a_refused_file_leaves_what_is_there(tmp_path: Path) -> None:
     file = write(tmp_path / "rows.jsonl", hub_rows.GSM8K)
     before = task_data.add(tmp_path, "gsm8k", [file])

@@ -30,7 +30,7 @@ def write(file: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_multiple_choice(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"question": "Is ice cold?", "choices": ["no", "yes, it is"], "answer": 1},
         {"question": "Which is red?", "choices": ["a sky", "blood", "A"], "answer": "blood"},
         {"question": "Which is wet?", "choices": ["water", "sand"], "answer": "a"},
@@ -60,10 +60,11 @@ def test_examples_are_shown(tmp_path: Path) -> None:
 
 
 def test_answers_are_compared(tmp_path: Path) -> None:
-    loaded = made(
-        tmp_path,
-        [{"question": "Capital of France?", "answer": ["Paris", "City of Light"]}, {"prompt": "2+2=", "answer": 4}],
-    )
+    rows: list[dict[str, Any]] = [
+        {"question": "Capital of France?", "answer": ["Paris", "City of Light"]},
+        {"prompt": "2+2=", "answer": 4},
+    ]
+    loaded = made(tmp_path, rows)
     task = loaded.task
     task.build_all_requests()
     assert (loaded.kind, loaded.metric) == ("generate_until", "exact_match")

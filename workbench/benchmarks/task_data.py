@@ -182,7 +182,7 @@ def _rows(
     """(kind, rows, settings, number of rows left out) of the files of one task."""
     if files and all(file.suffix.lower() in TEXTS for file in files):
         return (*_texts(task, files, standard), {}, 0)
-    read_rows = read(files)
+    read_rows = read(files, task_shapes.columns(task) if standard else ())
     if standard:
         made, settings = task_shapes.convert(task, read_rows, examples=examples)
         _check_paradigm(task, read_rows)

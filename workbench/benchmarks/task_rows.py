@@ -7,6 +7,8 @@ the first bad row refuses the file.
 from __future__ import annotations
 
 import ast
+import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,12 +93,12 @@ class TaskRow:
 ADD_IT = "Give every row that field; nothing was added."
 
 
-def read(files: Sequence[Path]) -> list[TaskRow]:
-    """All rows of `files`, in order.
+def read(files: Sequence[Path], columns: Sequence[str] = ()) -> list[TaskRow]:
+    """All rows of `files`, in order. A table with as many `columns`, the name of the first not above it, has no header.
 
     Raises `WorkbenchError` for a file that cannot be read, is empty, or has a row that is broken.
     """
-    found = [row for file in files for row in _rows_of(file)]
+    found = [row for file in files for row in _rows_of(file, columns)]
     if not found:
         raise WorkbenchError(f"{_list([file.name for file in files])} has no rows.", "Nothing was added.")
     return found
@@ -111,13 +113,16 @@ def read_text(file: Path) -> str:
     return text
 
 
-def _rows_of(file: Path) -> Iterator[TaskRow]:
+def _rows_of(file: Path, columns: Sequence[str]) -> Iterator[TaskRow]:
     from workbench.corpus.chats.rows import BadRow, RowFile, read_rows
     from workbench.corpus.reading import UnusableFile
 
     kind = file.suffix.lower()[1:]
     if kind not in KINDS:
         raise WorkbenchError(f"{file.name} is of no kind that holds rows.", READABLE)
+    if kind == "csv" and columns and (table := _without_header(file, columns)):
+        yield from table
+        return
     if kind != "parquet":
         _content(file)
     elif not file.is_file():
@@ -134,6 +139,22 @@ def _rows_of(file: Path) -> Iterator[TaskRow]:
             yield TaskRow(place, row.value)
     except UnusableFile as error:
         raise WorkbenchError(error.what, f"{error.remedy} Nothing was added.") from None
+
+
+def _without_header(file: Path, columns: Sequence[str]) -> list[TaskRow]:
+    """The rows of a table that begins with its first row; empty if it begins with names."""
+    found = []
+    try:
+        for number, cells in enumerate(csv.reader(io.StringIO(_content(file).decode("utf-8-sig"), ""), strict=True), 1):
+            if number == 1 and (len(cells) != len(columns) or columns[0] in cells):
+                return []
+            if len(cells) != len(columns):
+                what = f"Row {number} of {file.name} has {len(cells)} cells where {len(columns)} are needed."
+                raise WorkbenchError(what, "Mend that row; nothing was added.")
+            found.append(TaskRow(f"row {number} of {file.name}", dict(zip(columns, cells, strict=True))))
+    except csv.Error:
+        return []  # told by what reads tables with a header
+    return found
 
 
 def _content(file: Path) -> bytes:

@@ -17,6 +17,8 @@ from workbench.errors import WorkbenchError
 
 LETTERS = string.ascii_uppercase
 MBPP = "google-research-datasets/mbpp"
+MMLU = "cais/mmlu"
+MMLU_TABLE = ("question", "A", "B", "C", "D", "answer")
 WIKITEXT = "EleutherAI/wikitext_document_level"
 MBPP_TEST = range(
     11, 511
@@ -43,6 +45,11 @@ def shapes(task: str) -> Sequence[Shape]:
 def is_known(task: str) -> bool:
     """Whether every field of the task's rows is checked here, rather than only those that its templates name."""
     return bool(_known(task))
+
+
+def columns(task: str) -> Sequence[str]:
+    """The columns of the table without a header as which the task's authors published it; empty for most tasks."""
+    return MMLU_TABLE if harness.settings(task).get("dataset_path") == MMLU else ()
 
 
 def convert(
@@ -254,9 +261,9 @@ _KNOWN: dict[str, Sequence[Shape]] = {
         Shape(fields=("question", "choices", "answerKey"), convert=_arc),
         Shape(fields=("query", "choices", "gold"), convert=_arc_processed),
     ],
-    "cais/mmlu": [
+    MMLU: [
         Shape(fields=("question", "choices", "answer"), convert=_mmlu),
-        Shape(fields=("question", "A", "B", "C", "D", "answer"), convert=_mmlu),
+        Shape(fields=MMLU_TABLE, convert=_mmlu),
     ],
     "truthfulqa/truthful_qa:multiple_choice": [
         Shape(fields=("question", "mc1_targets", "mc2_targets"), convert=_truthful),

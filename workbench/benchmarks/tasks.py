@@ -138,6 +138,12 @@ def item_hash(task: Any, doc: Any) -> str:
     return hashlib.sha256(plain.encode("utf-8")).hexdigest()[:16]
 
 
+def own_question(task: Any, doc: Any, prompt: str) -> dict[str, str]:
+    """{"question": the item's own text} where its prompt holds more: worked examples, or the marks of a chat."""
+    own = task.doc_to_text(doc)
+    return {"question": own} if isinstance(own, str) and own != prompt else {}
+
+
 def _need(choice: TaskChoice, project_root: Path) -> Need:
     if choice.task.startswith(TEXT):
         here = text_file(choice, project_root).is_file()
