@@ -12,6 +12,7 @@ import pytest
 
 from workbench.preferences.arena import SCALE, Arena
 from workbench.preferences.candidates import Answer, Prompt
+from workbench.preferences.judgements import Book
 from workbench.preferences.sets import CandidateSet, candidate_set
 from workbench.store import artifacts
 from workbench.store.catalog import Catalog
@@ -130,10 +131,27 @@ def test_stats_and_list(project: Project, mine: CandidateSet) -> None:
     assert "ann, bob" in run(project, "preferences", "list").stdout
 
 
+def test_ranking_line_by_line(project: Project, mine: CandidateSet) -> None:
+    """Of six prompts ann judged five: bob's is asked of her, taken back, and asked again."""
+    command = [sys.executable, "-m", "workbench.cli", "rank", "mine", "--rater", "ann", "--overlap", "1", "--repeat"]
+    lines = "nonsense\na\nu\n5\n"
+    done = subprocess.run(
+        [*command, "0", "--project", str(project.root)], capture_output=True, text=True, input=lines, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"[A] {LONG}" in done.stdout or f"[B] {LONG}" in done.stdout
+    assert done.stdout.count("A was by m") == 2
+    assert "1 pair judged by ann." in done.stderr
+    history = Book(mine.judgements).history
+    assert [item.kind for item in history[-3:]] == ["pair", "retract", "pair"]
+    assert (history[-1].verdict, history[-1].strength, history[-1].rater) == ("right", 2, "ann")
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("rank", "mine"), "Ranking needs a terminal that can do more than print lines."),
+        (("rank", "mine"), "Nothing was judged: the input ended before the first line."),
+        (("rank", "mine", "--whole-sets"), "--whole-sets needs a terminal that can do more than print lines."),
         (("rank", "mien"), "Did you mean mine?"),
         (("rank", "mine", "--reward", "judge"), "There is no reward called 'judge' in this project."),
         (("rank", "mine", "--overlap", "2"), "--overlap"),

@@ -93,13 +93,12 @@ def _by_lines(item: CandidateSet, ranking: Ranking) -> None:
         item.candidates, item.evaluations if ranking.evaluation else item.judgements, ranking.rater,
         repeat=ranking.repeat, overlap=ranking.overlap, between_models=ranking.evaluation,
     )  # fmt: skip
-    before = len(arena.book.history)
     try:
         said = rank_lines(arena, lambda: input("> "), click.echo)
+    except EOFError:
+        raise nothing_said(item.name) from None
     finally:
         arena.close()
-    if sys.stdin is None or (len(arena.book.history) == before and not sys.stdin.isatty()):
-        raise nothing_said(item.name)
     note(f"{amount(said, 'pairs')} judged by {ranking.rater}.")
 
 
