@@ -13,7 +13,7 @@ from typing import Any
 from workbench.benchmarks import programs, statistics
 from workbench.benchmarks.bridge import Bridge
 from workbench.benchmarks.results import Item, Setting, TaskFigures
-from workbench.benchmarks.tasks import LoadedTask, item_hash
+from workbench.benchmarks.tasks import LoadedTask, item_hash, own_question
 from workbench.errors import WorkbenchError
 
 PLAIN = "none"  # the name of the filter that changes nothing
@@ -114,12 +114,15 @@ def _items(loaded: LoadedTask, bridge: Bridge) -> list[Item]:
         requests.sort(key=lambda instance: instance.idx)
         doc = requests[0].doc
         metrics, more = _metrics(task, doc, requests)
+        prompt = str(requests[0].args[0])
+        if kind != "loglikelihood_rolling":
+            more |= own_question(task, doc, prompt)
         items.append(
             Item(
                 task=loaded.name,
                 item=str(number),
                 hash=item_hash(task, doc),
-                prompt=str(requests[0].args[0]),
+                prompt=prompt,
                 target=str(task.doc_to_target(doc)),
                 metrics=metrics,
                 truncated=any(answer.get("truncated") for one in requests for answer in answers[id(one)]),

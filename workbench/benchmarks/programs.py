@@ -8,7 +8,7 @@ from typing import Any
 from workbench.benchmarks.bridge import Bridge
 from workbench.benchmarks.code import pass_at_k, score_code
 from workbench.benchmarks.results import Item
-from workbench.benchmarks.tasks import LoadedTask, item_hash
+from workbench.benchmarks.tasks import LoadedTask, item_hash, own_question
 
 KS = (1, 10, 100)  # of pass@k, as far as there are so many samples
 
@@ -46,6 +46,7 @@ def items(
                 more={
                     "outcomes": [outcome.word for outcome in outcomes],
                     "message": outcomes[0].message,
+                    **own_question(loaded.task, instance.doc, str(instance.args[0])),
                     **({"answers": [answer["text"] for answer in each]} if samples > 1 else {}),
                 },
             )
