@@ -147,6 +147,28 @@ def test_ranking_line_by_line(project: Project, mine: CandidateSet) -> None:
     assert (history[-1].verdict, history[-1].strength, history[-1].rater) == ("right", 2, "ann")
 
 
+def test_stats_of_preferences(project: Project, tmp_path: Path) -> None:
+    def row(question: str, chosen: str, rejected: str, **more: object) -> str:
+        return json.dumps({"prompt": question, "chosen": chosen, "rejected": rejected, **more}) + "\n"
+
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(
+        row("q", "long answer", "short", rater="ann", tags=["clear"])
+        + row("q", "short", "long answer", rater="bob", margin=1.0)
+        + row("q", "middling", "tiny", rater="ann")
+        + row("other", "four", "fore")
+    )
+    assert run(project, "import-preferences", file, "--name", "pairs").returncode == 0
+    found = json.loads(run(project, "preferences", "stats", "pairs", "--json").stdout)
+    assert (found["pairs"], found["prompts"], found["most_of_a_prompt"], found["marks"]) == (4, 2, 3, 0)
+    assert found["by_rater"] == {"ann": 2, "bob": 1, "": 1}
+    assert (found["longer_chosen"]["share"], found["longer_chosen"]["of"]) == (pytest.approx(2 / 3), 3)
+    assert (found["with_margin"], found["contradicted"], found["tags"]) == (1, 1, {"clear": 1})
+    shown = run(project, "preferences", "stats", "preferences/pairs").stdout
+    assert "4 of 2 prompts, up to 3 of one" in shown
+    assert "67% (21% to 94%) of 3" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

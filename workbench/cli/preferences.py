@@ -13,10 +13,13 @@ from workbench.cli.errors import no_such_verb
 from workbench.cli.output import answer, common, complete_artifact, note, open_current, table, when
 from workbench.errors import WorkbenchError
 from workbench.preferences.sets import candidate_set, candidate_sets, progress
+from workbench.safe_text import strip_controls
 from workbench.store import artifacts
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
+from workbench.wording import amount
 
+SHOWN = 8  # raters or tags
 FORMATS = ("trl", "trl-implicit", "kto", "hh-rlhf", "messages")
 
 name_argument = click.argument("name", shell_complete=complete_artifact("candidates", "preferences"))
@@ -103,7 +106,7 @@ def export(as_json: bool, name: str, form: str, rater: str | None, output: Path 
         if as_json:
             answer({"path": str(output), "rows": len(rows), "format": form})
         else:
-            note(f"Wrote {len(rows):,} rows to {output}.")
+            note(f"Wrote {amount(len(rows), 'rows')} to {output}.")
         return
     for row in rows:
         click.echo(json.dumps(row, ensure_ascii=False))
@@ -113,9 +116,11 @@ def export(as_json: bool, name: str, form: str, rater: str | None, output: Path 
 @name_argument
 @common
 def stats(as_json: bool, name: str) -> None:
-    """Sum up the judgements on a set of candidates: agreement, biases, and how strong the models are.
+    """Sum up NAME: the judgements on a set of candidates, or what a set of preferences holds.
 
-    What was judged only to compare models (workbench rank NAME --eval) stands below, as win rates.
+    Of candidates: agreement, biases, and how strong the models are. What was judged only to compare models (workbench
+    rank NAME --eval) stands below, as win rates. Of preferences: pairs and marks, by whom, and how often the longer
+    answer was chosen.
     """
     from workbench.preferences.arena import INTERVAL_WIDTH, standing
     from workbench.preferences.candidates import Candidates
@@ -123,7 +128,11 @@ def stats(as_json: bool, name: str) -> None:
     from workbench.preferences.win_rates import win_rates
 
     project, catalog = open_current()
-    item = candidate_set(project, catalog, name)
+    if not _is_set(project, catalog, name):
+        made = artifacts.resolve(project, catalog, "preferences", name.removeprefix("preferences/"))
+        _set_stats(made, artifacts.folder_of(project, made), as_json=as_json)
+        return
+    item = candidate_set(project, catalog, name.removeprefix("candidates/"))
     candidates, evaluations = Candidates(item.candidates), Book(item.evaluations)
     found = standing(candidates, Book(item.judgements))
     rates = win_rates(candidates, evaluations)
@@ -155,13 +164,19 @@ def stats(as_json: bool, name: str) -> None:
     raters = ", ".join(f"{rater} {number:,}" for rater, number in found.by_rater.items())
     lines = [
         ("judged", f"{found.judged:,}" + (f" ({raters})" if raters else "")),
-        ("to go", f"{found.left_over:,} pairs"),
+        ("to go", amount(found.left_over, "pairs")),
         ("a judgement takes", "" if found.seconds is None else f"{found.seconds:.1f} s, the median"),
-        ("with oneself", "" if kappa is None else f"Cohen's kappa {kappa:.2f}, from {repeats} hidden repeats"),
-        ("between raters", "" if alpha is None else f"Krippendorff's alpha {alpha:.2f}, from {shared} pairs"),
+        (
+            "with oneself",
+            "" if kappa is None else f"Cohen's kappa {kappa:.2f}, from {amount(repeats, 'hidden repeats')}",
+        ),
+        (
+            "between raters",
+            "" if alpha is None else f"Krippendorff's alpha {alpha:.2f}, from {amount(shared, 'pairs')}",
+        ),
         ("the left one won", _shown(found.left_won)),
         ("the longer one won", _shown(found.longer_won)),
-        ("edited, flagged", f"{found.edits} answers, {found.flags} prompts"),
+        ("edited, flagged", f"{amount(found.edits, 'answers')}, {amount(found.flags, 'prompts')}"),
         ("pairs to go", "" if found.to_go is None else f"{found.to_go:,} for intervals of {INTERVAL_WIDTH:g}"),
     ]
     for label, text in lines:
@@ -193,6 +208,34 @@ def stats(as_json: bool, name: str) -> None:
             ],
             right=("share", "of"),
         )  # fmt: skip
+
+
+def _set_stats(made: artifacts.Artifact, folder: Path, *, as_json: bool) -> None:
+    from workbench.preferences.set_figures import set_figures
+
+    found, ties = set_figures(folder), made.report.get("ties")
+    if as_json:
+        plain = asdict(found) | {"longer_chosen": _share(found.longer_chosen), "ties": ties}
+        answer({"preferences": made.id, **plain})
+        return
+    raters = [f"{strip_controls(rater) or 'nobody named'} {number:,}" for rater, number in found.by_rater.items()]
+    most = f", up to {found.most_of_a_prompt:,} of one" if found.most_of_a_prompt > 1 else ""
+    lines = [
+        ("pairs", f"{found.pairs:,} of {amount(found.prompts, 'prompts')}{most}" if found.pairs else ""),
+        ("marked answers", f"{found.good:,} good, {found.marks - found.good:,} bad" if found.marks else ""),
+        ("judged by", ", ".join(raters[:SHOWN]) + (f" and {len(raters) - SHOWN} more" if raters[SHOWN:] else "")),
+        ("the longer one won", _shown(found.longer_chosen)),
+        ("typical length", "" if found.chosen_length is None or found.rejected_length is None else
+         f"{found.chosen_length:,.0f} characters the better, {found.rejected_length:,.0f} the worse answer"),
+        ("with a margin", f"{found.with_margin:,}" if found.with_margin else ""),
+        ("contradicted", f"{found.contradicted:,}: the same pair is there the other way round" if found.contradicted
+         else ""),
+        ("ties left out", f"{ties:,}" if ties else ""),
+        ("tags", ", ".join(f"{strip_controls(tag)} {number:,}" for tag, number in list(found.tags.items())[:SHOWN])),
+    ]  # fmt: skip
+    for label, text in lines:
+        if text:
+            click.echo(f"{label:>18}  {text}")
 
 
 def _is_set(project: Project, catalog: Catalog, name: str) -> bool:
