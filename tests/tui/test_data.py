@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,10 +19,11 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from tests.tui.data_project import DOCUMENTS, fill_project
+from tests.tui.data_project import DOCUMENTS, answered, asked, fill_project, sealed
 from tests.tui.drive import SIZES, loaded, text_of, typed, until, words_of
 from tests.tui.example import Builder
-from workbench.corpus.chats.conversations import read_conversations
+from workbench.corpus.chats.conversations import ConversationWriter, read_conversations
+from workbench.corpus.chats.rejects import Rejects
 from workbench.preferences.reviews import Reviews
 from workbench.recipes.load import recipe_from
 from workbench.store.artifacts import Artifact, read_manifest
@@ -118,6 +120,38 @@ async def test_a_search_finds_rows_and_esc_shows_all(
         await pilot.press("escape")
         await until(pilot, lambda: screen.found is None)
         assert len(screen.query_one(Table).rows) == DOCUMENTS
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_what_an_import_left_out_can_be_read(project: Project, app_on: AppOn, size: tuple[int, int]) -> None:
+    def fill(folder: Path) -> dict[str, Any]:
+        with ConversationWriter(folder) as writer, Rejects(folder) as rejects:
+            for number in range(3):
+                writer.add([*asked(f"Question {number}?"), *answered("Yes.")], None, f"rows.jsonl:{number + 1}")
+            rejects.add("rows.jsonl:4", "empty answer", '{"prompt": "Why?", "completion": "\x1b[2J"}')
+            rejects.add("rows.jsonl:5", "roles out of order", "[]")
+        return {"rows": 3, "dropped": dict(rejects.dropped)}
+
+    sealed(project, "chats", "asked", fill)
+    async with app_on(project).run_test(size=size) as pilot:
+        await loaded(pilot)
+        pilot.app.perform_command("data.read asked")  # type: ignore[attr-defined]
+        await until(pilot, lambda: isinstance(pilot.app.screen, RecordsScreen) and pilot.app.screen.record)
+        screen = pilot.app.screen
+        assert isinstance(screen, RecordsScreen)
+        assert "x: 2 left out" in text_of(pilot)
+        await pilot.press("x")
+        await until(pilot, lambda: screen.shows_rejects and screen.record and screen.record.source == "rows.jsonl:4")
+        shown = words_of(pilot)
+        assert "2 left out" in shown
+        assert "empty answer" in shown
+        assert '"prompt": "Why?"' in shown
+        assert "\x1b" not in shown
+        await pilot.press("down")
+        await until(pilot, lambda: screen.record and screen.record.source == "rows.jsonl:5")
+        await pilot.press("escape")  # back to the rows
+        await until(pilot, lambda: not screen.shows_rejects and screen.record and "Question" in screen.record.title)
+        assert "3 rows" in text_of(pilot)
 
 
 @pytest.mark.parametrize("size", SIZES)

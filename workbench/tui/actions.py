@@ -96,6 +96,7 @@ STAGES = (
     ("ppo", "PPO", "--base MODEL --reward MODEL --prompts FILE", "Train on own answers, by a reward model."),
     ("grpo", "GRPO", "--base MODEL --reward MODEL --prompts FILE", "Groups of own answers, each against its group."),
     ("merge-adapter", "Merge an adapter", "MODEL --name NAME", "Write a model with its adapter added to its weights."),
+    ("benchmark", "Benchmark", "--model MODEL --panel PANEL", "Measure a model on a panel of tasks, item by item."),
     ("export", "Export", "MODEL --quantization q8_0", "Write a model as GGUF, quantise it and check it."),
 )
 """The stages that can be typed: verb, title, what it takes, help. In words of their own: the recipe classes would
@@ -183,6 +184,10 @@ ACTIONS = (
     Action(id="records.accept", key="y", title="Accept", help="This made-up row is good: it may be trained on."),
     Action(id="records.reject", key="n", title="Reject", help="This made-up row is no good."),
     Action(id="records.undo", key="z", title="Undo", help="Take back the last yes or no.", footer=False),
+    Action(
+        id="records.rejects", key="x", title="Left out",
+        help="What was left out when the set was made, with the reason and how it begins; and back.",
+    ),
     Action(
         id="records.make", key="m", title="Make a set", argument="NAME",
         help="Make conversations of the rows that were accepted.",
@@ -288,6 +293,61 @@ ACTIONS = (
         help="Show those pairs first of which a reward model is least sure.",
     ),
     Action(id="arena.rater", key="n", title="Rater", argument="NAME", help="Judge under another name."),
+    # Bench
+    Action(
+        id="bench.baseline", key="b", title="Baseline", argument="MODEL",
+        help="Compare all others with this model: it stands first.",
+    ),
+    Action(id="bench.panel", key="p", title="Panel", argument="PANEL", help="Another panel, or everything."),
+    Action(
+        id="bench.history", key="h", title="History", help="The score over the steps of the model's training.",
+    ),
+    Action(
+        id="bench.sort", key="s", title="Sort", argument="ORDER",
+        help="Tasks as in the panel, by name, or by the chosen model's score or difference.",
+    ),
+    Action(
+        id="bench.order", key="o", title="Order", argument="ORDER", footer=False,
+        help="Models with the newest benchmark first, by name, or by their score in the chosen task.",
+    ),
+    Action(
+        id="bench.filter", key="slash", title="Filter", argument="TEXT",
+        help="Only tasks whose name holds the text. An empty text shows all.",
+    ),
+    Action(
+        id="bench.fold", key="f", title="Fold", footer=False,
+        help="The tasks of groups that are summed up, or only the groups.",
+    ),
+    Action(
+        id="bench.model", key="m", title="Model", argument="MODEL", footer=False, help="Put the cursor on a model.",
+    ),
+    Action(
+        id="bench.new", key="n", title="New", footer=False,
+        help="Benchmark a model: the form, with the chosen model and panel in it.",
+    ),
+    Action(
+        id="bench.checkpoints", key="k", title="Checkpoints", footer=False,
+        help="Benchmark every kept checkpoint of the chosen model in the same way: what its history is drawn from.",
+    ),
+    Action(
+        id="bench.export-bench", key="w", title="Export", argument="FORMAT", footer=False,
+        help="Write these models and tasks to a file of the project: markdown, csv or json.",
+    ),
+    Action(id="bench.zoom", key="plus", title="Zoom", footer=False, help="The chosen cell over the screen, and back."),
+    Action(id="bench.back", key="escape", title="Back", footer=False, help="Leave the zoom, or clear the filter."),
+    Action(id="items.flipped", key="f", title="Flipped", help="Only items that one has right and the other wrong."),
+    Action(id="items.all", key="a", title="All", help="All items."),
+    Action(id="items.right", key="r", title="Right", help="Only items that the chosen model has right."),
+    Action(id="items.wrong", key="w", title="Wrong", help="Only items that the chosen model has wrong."),
+    Action(id="items.zoom", key="plus", title="Zoom", help="The item over the whole screen, and back."),
+    Action(id="items.back", key="escape", title="Back", help="Leave the zoom, or go back to the grid."),
+    Action(id="history.next", key="n", title="Next task", help="The curve of the next task."),
+    Action(id="history.previous", key="p", title="Previous", help="The curve of the task before."),
+    Action(id="history.metric", key="m", title="Metric", help="Another metric of the task."),
+    Action(
+        id="history.checkpoints", key="k", title="Checkpoints", help="Benchmark every kept checkpoint of the model.",
+    ),
+    Action(id="history.back", key="escape", title="Back", help="Back to the grid."),
     # Pairs
     Action(id="ranking.a-much", key="1", title="A, by far", help="The first answer is much better.", footer=False),
     Action(id="ranking.a", key="2", title="A", help="The first answer is better.", footer=False),
@@ -341,6 +401,20 @@ ACTIONS = (
     Action(id="list.first", key="home", title="First", help="The first row.", footer=False),
     Action(id="list.last", key="end", title="Last", help="The last row.", footer=False),
     Action(id="list.open", key="enter", title="Open", help="Open the row."),
+    # Grids
+    Action(id="grid.left", key="left", title="Left", help="The column before.", footer=False),
+    Action(id="grid.right", key="right", title="Right", help="The next column.", footer=False),
+    Action(id="grid.up", key="up", title="Up", help="The row above.", footer=False),
+    Action(id="grid.down", key="down", title="Down", help="The row below.", footer=False),
+    Action(id="grid.page-left", key="less_than_sign", title="Page left", help="A page to the left.", footer=False),
+    Action(
+        id="grid.page-right", key="greater_than_sign", title="Page right", help="A page to the right.", footer=False
+    ),
+    Action(id="grid.page-up", key="pageup", title="Page up", help="A page up.", footer=False),
+    Action(id="grid.page-down", key="pagedown", title="Page down", help="A page down.", footer=False),
+    Action(id="grid.first", key="home", title="First", help="The first row.", footer=False),
+    Action(id="grid.last", key="end", title="Last", help="The last row.", footer=False),
+    Action(id="grid.open", key="enter", title="Open", help="Open the cell."),
     # Dialogs
     Action(id="dialog.yes", key="y", title="Yes", help="Do it."),
     Action(id="dialog.no", key="n,escape", title="No", help="Leave it."),
@@ -373,8 +447,10 @@ KEY_NAMES = {
     "slash": "/", "full_stop": ".", "colon": ":", "question_mark": "?", "plus": "+", "space": "Space",
     "escape": "Esc", "enter": "Enter", "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "PgUp",
     "pagedown": "PgDn", "home": "Home", "end": "End", "tab": "Tab", "equals_sign": "=", "backspace": "Backspace",
+    "less_than_sign": "<", "greater_than_sign": ">",
 }  # fmt: skip
-WRITTEN_KEYS = ("slash", "full_stop", "colon", "question_mark", "plus", "space", "equals_sign")
+WRITTEN_KEYS = ("slash", "full_stop", "colon", "question_mark", "plus", "space", "equals_sign", "less_than_sign",
+                "greater_than_sign")  # fmt: skip
 PLAIN_KEY_NAMES = {"up": "Up", "down": "Down", "left": "Left", "right": "Right"}
 
 

@@ -24,6 +24,7 @@ FILES = {
     "chats": ("conversations.parquet",),
     "preferences": ("pairs.parquet", "marks.parquet"),
     "candidates": ("candidates.jsonl",),
+    "rejects": ("rejects.parquet",),
 }
 KEPT_PAGES = 6  # of a row group each: some 8 MiB of text
 KEPT_TITLES = 64  # pages: more than there are lines on a screen, should each hold but one row
@@ -60,7 +61,7 @@ class Records:
     """The records of one artifact's folder, by number."""
 
     def __init__(self, kind: str, folder: Path):
-        """Raises `WorkbenchError` if the folder's files cannot be read."""
+        """`kind` "rejects" is what an import left out. Raises `WorkbenchError` if the folder's files cannot be read."""
         self.kind, self.folder = kind, folder
         self._pages: OrderedDict[int, list[Record]] = OrderedDict()
         self._titles: OrderedDict[int, list[tuple[str, str]]] = OrderedDict()
@@ -242,11 +243,17 @@ def _candidate(number: int, row: Mapping[str, Any]) -> Record:
     return Record(number, _title(title), f"prompt {row['id']}, {len(row['answers'])} answers", tuple(parts))
 
 
+def _reject(number: int, row: Mapping[str, Any]) -> Record:
+    parts = (Part("left out", row["reason"] or "", "bad"), Part("how it begins", row["excerpt"] or "(empty)"))
+    return Record(number, _title(f"{row['reason']}: {row['excerpt']}"), row["source"] or "", parts)
+
+
 RECORDS: dict[str, Callable[[int, Mapping[str, Any]], Record]] = {
     "corpus": _document,
     "chats": _conversation,
     "preferences": _judged,
     "candidates": _candidate,
+    "rejects": _reject,
 }
 
 ROLE_STYLES = {"user": "strong", "system": "muted", "tool": "muted"}

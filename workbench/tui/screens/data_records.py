@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -57,7 +58,9 @@ class RecordsScreen(WorkbenchScreen):
     def __init__(self, item: ArtifactRow):
         super().__init__()
         self.item = item
-        self.records: Records | None = None
+        self.records: Records | None = None  # that are shown
+        self.rows: Records | None = None
+        self.rejects: Records | None = None  # None: nothing was left out
         self.found: Sequence[int] | None = None  # by a search; None: all rows are shown
         self.searched = 0.0  # share of the set that the search has gone through
         self.record: Record | None = None
@@ -92,7 +95,9 @@ class RecordsScreen(WorkbenchScreen):
         assert project is not None
 
         def read() -> tuple[Records, Any]:
-            records = Records(self.item.kind, project.folder(self.item.kind) / self.item.id)
+            folder = project.folder(self.item.kind) / self.item.id
+            records = Records(self.item.kind, folder)
+            self.rejects = _rejects(folder)
             if self.item.kind == "chats" and len(records) and records.record(0).status:
                 from workbench.preferences.reviews import Reviews
 
@@ -104,7 +109,7 @@ class RecordsScreen(WorkbenchScreen):
         except WorkbenchError as error:
             self.app.show_error(error)
             return
-        self.records = records
+        self.records = self.rows = records
         self.query_one(Table).set_rows(range(len(records)))
         self._title()
         self.refresh_keys()
@@ -139,7 +144,7 @@ class RecordsScreen(WorkbenchScreen):
             self.refresh_keys()
 
     def _said(self, number: int) -> str:
-        return "" if self.reviews is None else {"new": "y accept, n reject"}.get(
+        return "" if self.reviews is None or self.shows_rejects else {"new": "y accept, n reject"}.get(
             self.reviews.status(number), self.reviews.status(number)
         )  # fmt: skip
 
@@ -152,7 +157,8 @@ class RecordsScreen(WorkbenchScreen):
         if title is None:
             self._load(self.records.page_of(number))
         text, source = title or ("...", "")
-        mark, plain, style = MARKS[self.reviews.status(number) if self.reviews is not None else ""]
+        reviewed = self.reviews is not None and not self.shows_rejects
+        mark, plain, style = MARKS[self.reviews.status(number) if reviewed else ""]
         return [
             on.assemble((f"{number:,}", "muted")),
             on.assemble((plain if self.app.ascii else mark, style)),
@@ -167,13 +173,24 @@ class RecordsScreen(WorkbenchScreen):
             entitle(pane, "being read ...")
         elif self.found is not None:
             more = "" if self.searched >= 1 else f", {self.searched:.0%} searched"
-            entitle(pane, f"{len(self.found):,} of {total:,} rows{more}", self._reviewed())
+            entitle(pane, f"{len(self.found):,} of {total:,} {self._what}{more}", self._reviewed())
         else:
-            entitle(pane, f"{total:,} rows", self._reviewed())
+            entitle(pane, f"{total:,} {self._what}", self._reviewed())
+
+    @property
+    def shows_rejects(self) -> bool:
+        """Whether what was left out is shown, in place of the rows."""
+        return self.rejects is not None and self.records is self.rejects
+
+    @property
+    def _what(self) -> str:
+        return "left out" if self.shows_rejects else "rows"
 
     def _reviewed(self) -> str:
-        if self.reviews is None:
+        if self.shows_rejects:
             return ""
+        if self.reviews is None:
+            return f"x: {len(self.rejects):,} left out" if self.rejects is not None else ""
         yes = sum(self.reviews.accepted.values())
         return f"{yes:,} accepted, {len(self.reviews.accepted) - yes:,} rejected"
 
@@ -250,7 +267,7 @@ class RecordsScreen(WorkbenchScreen):
 
     def _why_no_review(self, _: str = "") -> str | None:
         project = self.app.project
-        if self.reviews is None:
+        if self.reviews is None or self.shows_rejects:
             return "Only what a model made up (self-instruct) waits for a yes or no."
         if project is None or not project.writable():
             return "The project is read-only."
@@ -273,7 +290,7 @@ class RecordsScreen(WorkbenchScreen):
         self.refresh_keys()
 
     def why_not_undo(self, _: str = "") -> str | None:
-        if self.reviews is None or not self.reviews.accepted:
+        if self.reviews is None or self.shows_rejects or not self.reviews.accepted:
             return "Nothing was accepted or rejected."
         return None
 
@@ -317,6 +334,18 @@ class RecordsScreen(WorkbenchScreen):
 
         self.app.in_background(make, self.app.tell)
 
+    # ------------------------------------------------------------------ what was left out
+
+    def why_not_rejects(self, _: str = "") -> str | None:
+        return None if self.rejects is not None else "Nothing was left out of it."
+
+    def do_rejects(self, _: str = "") -> None:
+        self.records = self.rows if self.shows_rejects else self.rejects
+        self._loading.clear()
+        self.query_one(Table).set_rows([])  # the numbers are other rows' now
+        self._all()
+        self.refresh_keys()
+
     # ------------------------------------------------------------------ moving
 
     def why_not_zoom(self, _: str = "") -> str | None:
@@ -333,5 +362,18 @@ class RecordsScreen(WorkbenchScreen):
             self.query_one(Table).focus()
         elif self.has_class("-searching"):
             self._all()
+        elif self.shows_rejects:
+            self.do_rejects()
         else:
             self.dismiss()
+
+
+def _rejects(folder: Path) -> Records | None:
+    """What an import left out, if anything."""
+    if not (folder / "rejects.parquet").is_file():
+        return None
+    try:
+        found = Records("rejects", folder)
+    except WorkbenchError:
+        return None
+    return found if len(found) else None
