@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,22 @@ def test_processed_arc_asks_the_same(tmp_path: Path) -> None:
     (local,) = load(tmp_path, "arc_easy").values()
     assert requests(local.task) == expected
     assert [local.task.doc_to_target(doc) for doc in local.task.eval_docs] == [row["gold"] for row in processed]
+
+
+def test_arc_as_its_authors_wrote_it_asks_the_same(tmp_path: Path) -> None:
+    add(tmp_path, "arc_challenge", hub_rows.ARC)
+    (hub,) = load(tmp_path, "arc_challenge").values()
+    expected = requests(hub.task)
+    published = []
+    for row in hub_rows.ARC:
+        pairs = zip(row["choices"]["text"], row["choices"]["label"], strict=True)
+        listed = [{"text": text, "label": label} for text, label in pairs]
+        published.append(
+            {"id": row["id"], "question": {"stem": row["question"], "choices": listed}, "answerKey": row["answerKey"]}
+        )
+    add(tmp_path, "arc_challenge", published)
+    (local,) = load(tmp_path, "arc_challenge").values()
+    assert requests(local.task) == expected
 
 
 def test_the_table_of_truthfulqa_asks_the_same(tmp_path: Path) -> None:
@@ -253,6 +270,30 @@ def test_a_hub_that_is_away_is_told_at_once(tmp_path: Path, monkeypatch: pytest.
             load(tmp_path, "piqa")
     finally:
         building.reachable.cache_clear()
+
+
+def test_what_was_fetched_before_needs_no_hub(tmp_path: Path) -> None:
+    import datasets
+
+    rows, asked, examples, shown, _ = hub_rows.TASKS["piqa"]
+    building.prepare(tmp_path)
+    files = {asked: str(write(tmp_path / "a.jsonl", rows)), shown: str(write(tmp_path / "b.jsonl", examples))}
+    datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "made"))
+    (info,) = (tmp_path / "made").rglob("dataset_info.json")
+    # As the library lays out what it fetched of baber/piqa.
+    target = Path(datasets.config.HF_DATASETS_CACHE) / "baber___piqa" / "default" / "0.0.0" / ("a" * 40)
+    shutil.copytree(info.parent, target)
+    for file in target.glob("json-*.arrow"):
+        file.rename(target / file.name.replace("json-", "piqa-"))
+    plain = json.loads(info.read_text()) | {"dataset_name": "piqa", "builder_name": "parquet"}
+    (target / "dataset_info.json").write_text(json.dumps(plain))
+    assert [item.data for item in needs(choices(["piqa"]), tmp_path)] == ["fetched"]
+    (loaded,) = load(tmp_path, "piqa", shots=1).values()
+    assert loaded.data == ""
+    fetched = requests(loaded.task)
+    add(tmp_path, "piqa", rows, examples)
+    (local,) = load(tmp_path, "piqa", shots=1).values()
+    assert requests(local.task) == fetched
 
 
 def test_changed_data_are_noticed(tmp_path: Path) -> None:

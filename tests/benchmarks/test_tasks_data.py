@@ -37,6 +37,7 @@ def but(rows: list[dict[str, Any]], number: int, **changed: Any) -> list[dict[st
         ("hellaswag", but(hub_rows.HELLASWAG, 2, endings="one"), "'endings' of row 2 of rows.jsonl is no list"),
         ("hellaswag", [{"query": "q", "choices": ["a", "b"]}], "Row 1 of rows.jsonl has no field 'label'"),
         ("arc_easy", but(hub_rows.ARC, 2, answerKey="D"), "of row 2 of rows.jsonl is none of A, B, C: 'D'."),
+        ("arc_easy", [{"question": "a", "answerKey": "A"}], "Row 1 of rows.jsonl has no field 'choices'"),
         ("arc_easy", but(hub_rows.ARC, 1, choices=["a"]), "'choices' of row 1 of rows.jsonl is no object"),
         (
             "arc_easy", but(hub_rows.ARC, 1, choices={"text": ["a", "b"]}),

@@ -49,10 +49,11 @@ def prepare(project_root: Path) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def is_fetched(project_root: Path, data_set: str) -> bool:
-    """Whether a data set of the hub was fetched before."""
-    hub = Path(os.environ.get("HF_HUB_CACHE") or _home(project_root) / "hub")
-    return (hub / f"datasets--{data_set.replace('/', '--')}").is_dir()
+def is_fetched(project_root: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the data set of a task was fetched from the hub before."""
+    cache = Path(os.environ.get("HF_DATASETS_CACHE") or _home(project_root) / "datasets")
+    folder = cache / str(settings.get("dataset_path")).replace("/", "___")
+    return (folder / str(settings.get("dataset_name") or "")).is_dir()
 
 
 def _home(project_root: Path) -> Path:

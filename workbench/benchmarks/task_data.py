@@ -96,7 +96,7 @@ def add(project_root: Path, task: str, files: Sequence[Path], few_shot: Sequence
         added=time.time(),
     )
     if standard:
-        _try_out(data, items, examples)
+        _try_out(project_root, data, items, examples)
     _publish(project_root / FOLDER, data, kept, shown)
     return data
 
@@ -216,7 +216,7 @@ def _check_paradigm(task: str, read_rows: Sequence[TaskRow]) -> None:
             )
 
 
-def _try_out(data: TaskData, items: list[dict[str, Any]], examples: list[dict[str, Any]]) -> None:
+def _try_out(project_root: Path, data: TaskData, items: list[dict[str, Any]], examples: list[dict[str, Any]]) -> None:
     """Have the harness make a prompt, choices and a target of every row, where only it knows how.
 
     Raises `WorkbenchError` with the number of the first row of which it cannot.
@@ -225,6 +225,7 @@ def _try_out(data: TaskData, items: list[dict[str, Any]], examples: list[dict[st
         return
     from workbench.benchmarks import building
 
+    building.prepare(project_root)
     task = building.on_rows(building.standard(data.task) | dict(data.settings), items, examples or None)
     for number, doc in enumerate(task.eval_docs, 1):
         try:

@@ -128,6 +128,19 @@ def _arc_processed(row: TaskRow) -> dict[str, Any]:
     return {"question": question, "choices": {"text": choices, "label": labels}, "answerKey": labels[right]}
 
 
+def _arc_published(row: TaskRow) -> dict[str, Any]:
+    """As the authors' file has it: the choices, each with its letter, inside the question."""
+    if isinstance(row.value("question"), str):
+        row.value("choices")  # the hub's form was meant, which has them beside the question
+    question = row.inner("question")
+    listed = question.value("choices")
+    if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
+        raise row.wrong("question", "has no list of choices with text and label")
+    choices = [TaskRow(f"choice {n} of {row.place}", item) for n, item in enumerate(listed, 1)]
+    made = {"text": [item.text("text") for item in choices], "label": [item.text("label") for item in choices]}
+    return _arc(TaskRow(row.place, {**row.values, "question": question.text("stem"), "choices": made}))
+
+
 def _mmlu(row: TaskRow) -> dict[str, Any]:
     choices = row.texts("choices", at_least=4) if row.has("choices") else [row.text(name) for name in "ABCD"]
     if len(choices) != 4:
@@ -260,6 +273,7 @@ _KNOWN: dict[str, Sequence[Shape]] = {
     "allenai/ai2_arc": [
         Shape(fields=("question", "choices", "answerKey"), convert=_arc),
         Shape(fields=("query", "choices", "gold"), convert=_arc_processed),
+        Shape(fields=("question", "answerKey"), convert=_arc_published),
     ],
     MMLU: [
         Shape(fields=("question", "choices", "answer"), convert=_mmlu),

@@ -150,7 +150,7 @@ def _need(choice: TaskChoice, project_root: Path) -> Need:
         return Need(task=choice.task, data="local", lacks="" if here else "data")
     data = task_data.local(project_root, choice.task)
     if data is None:
-        fetched = building.is_fetched(project_root, str(harness.settings(choice.task).get("dataset_path")))
+        fetched = building.is_fetched(project_root, harness.settings(choice.task))
         return Need(task=choice.task, data="fetched" if fetched else "hub", lacks="" if fetched else "data")
     lacks = ""
     if data.kind == "standard":
