@@ -46,8 +46,8 @@ class TaskComparison:
     baseline: Figure
     other: Figure
     difference: float  # other minus baseline
-    low: float  # ends of the 95% interval of the difference
-    high: float
+    low: float | None  # ends of the 95% interval of the difference; None of very few items
+    high: float | None
     p: float  # two-sided, of this task alone
     p_holm: float  # adjusted for all tasks (without those in groups), or for all tasks of its group
     test: str

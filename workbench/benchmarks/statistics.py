@@ -20,10 +20,14 @@ import numpy as np
 from workbench.benchmarks.results import Figure, Item
 
 CONFIDENCE = 0.95
-Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+NORMAL = NormalDist()
+Z = NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
+FEWEST = 5  # units that a bootstrap needs: what it draws from fewer never reaches as far as the truth may lie
+SMALL = 200  # units (items, or clusters of them) up to which Student's t is told from the normal distribution
 RESAMPLES = 10_000
 SEED = 0
 DRAWN_AT_ONCE = 4_000_000  # numbers in memory: 32 MB
+MCNEMAR, BOOTSTRAP = "McNemar's exact test", "paired bootstrap"
 CLUSTER = "cluster"  # in `Item.more`: items with the same value are not independent, as questions on one passage
 
 
@@ -40,13 +44,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Second minus first, over the same `n` items; `p` is two-sided."""
+    """Second minus first, over the same `n` items; `p` is two-sided.
+
+    Fewer than `FEWEST` scores have no interval, and show nothing: their p is 1.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
-    test: str
+    test: str  # MCNEMAR or BOOTSTRAP
     n: int
 
 
@@ -84,7 +91,7 @@ def mean(values: Sequence[float], clusters: Sequence[Hashable] | None = None) ->
     """The mean of `values` (N), with Student's interval: mean ± t(0.975; N - 1) s / sqrt(N).
 
     With `clusters` (N, the group of each value), the standard error is that of Liang and Zeger (1986) in the form of
-    Miller (2024, "Adding Error Bars to Evals", eq. 4): sqrt(sum over groups of (sum of its deviations)^2) / N, times
+    Miller (2024, "Adding Error Bars to Evals"): sqrt(sum over groups of (sum of its deviations)^2) / N, times
     sqrt(G / (G - 1)) for G groups, and t has G - 1 degrees of freedom. Raises `ValueError` without values.
     """
     found = np.asarray(values, dtype=float)
@@ -107,8 +114,8 @@ def aggregate(metric: str, items: Sequence[Item], *, resamples: int = RESAMPLES,
     """A metric over all `items`; None if there are none or some lack what it needs.
 
     A share of independent items gets Wilson's interval, another mean Student's. Any other metric, as perplexity, gets
-    the percentile interval of a bootstrap over items, or over clusters of them (Efron and Tibshirani 1993, ch. 13), and
-    the standard deviation of the bootstrap as standard error.
+    the interval of a bootstrap over items, or over clusters of them (`percentiles`), and the standard deviation of what
+    was drawn as standard error (Efron and Tibshirani 1993, ch. 6).
     """
     found = _tabulated(metric, items)
     if found is None:
@@ -122,10 +129,10 @@ def aggregate(metric: str, items: Sequence[Item], *, resamples: int = RESAMPLES,
         return mean(values.tolist(), clusters)
     value, n = float(of_sums(rows_NK.sum(axis=0))), len(items)
     units_MK = rows_NK if clusters is None else _summed_by_cluster(rows_NK, clusters)
-    if len(units_MK) < 2:
+    if len(units_MK) < FEWEST:
         return Estimate(value=value, stderr=None, low=None, high=None, n=n)
     drawn_B = of_sums(resampled_sums(units_MK, resamples, seed))
-    low, high = _percentiles(drawn_B)
+    low, high = percentiles(drawn_B, len(units_MK))
     return Estimate(value=value, stderr=float(drawn_B.std(ddof=1)), low=low, high=high, n=n)
 
 
@@ -145,9 +152,8 @@ def difference(
 ) -> Difference | None:
     """How `second` differs from `first`, item by item the same questions; None if some lack what the metric needs.
 
-    The interval is the percentile interval of a paired bootstrap: items (or clusters) are drawn with replacement, the
-    same for both (Efron and Tibshirani 1993, ch. 13; Koehn 2004 for comparing systems). `p` is that of McNemar's exact
-    test for right and wrong, else twice the smaller share of the drawn differences on either side of 0.
+    The interval is that of a paired bootstrap (`percentiles`): items (or clusters) are drawn with replacement, the same
+    for both (Koehn 2004). `p` is that of McNemar's exact test for right and wrong, else that of the bootstrap.
     """
     before, after = _tabulated(metric, first), _tabulated(metric, second)
     if before is None or after is None or len(first) != len(second) or before[1] is not after[1]:
@@ -160,14 +166,16 @@ def difference(
 
     clusters = clusters_of(first)
     units_ML = rows_NL if clusters is None else _summed_by_cluster(rows_NL, clusters)
-    drawn_B = gap(resampled_sums(units_ML, resamples, seed))
-    low, high = _percentiles(drawn_B)
+    value, n = float(gap(rows_NL.sum(axis=0))), len(first)
+    low, high, p, test = None, None, 1.0, BOOTSTRAP
+    if len(units_ML) >= FEWEST:
+        drawn_B = gap(resampled_sums(units_ML, resamples, seed))
+        low, high = percentiles(drawn_B, len(units_ML))
+        p = two_sided(drawn_B, len(units_ML))
     if of_sums is _ratio and clusters is None and _right_or_wrong(rows_NL):
         changes = after[0][:, 0] - before[0][:, 0]
-        p, test = mcnemar(int((changes > 0).sum()), int((changes < 0).sum())), "McNemar's exact test"
-    else:
-        p, test = two_sided(drawn_B), "paired bootstrap"
-    return Difference(value=float(gap(rows_NL.sum(axis=0))), low=low, high=high, p=p, test=test, n=len(first))
+        p, test = mcnemar(int((changes > 0).sum()), int((changes < 0).sum())), MCNEMAR
+    return Difference(value=value, low=low, high=high, p=p, test=test, n=n)
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -183,13 +191,34 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
-def two_sided(drawn_B: np.ndarray) -> float:
-    """p of a bootstrapped difference: 2 min(#{<= 0} + 1, #{>= 0} + 1) / (B + 1), at most 1.
+def percentiles(drawn_B: np.ndarray, units: int) -> tuple[float, float]:
+    """The ends of the 95% interval from what a bootstrap over `units` (items or clusters) has drawn.
 
-    One is added as in Davison and Hinkley (1997, eq. 4.11): no finite number of draws shows a p of 0.
+    For up to 200 units the expanded percentiles of Hesterberg (2015, "What Teachers Should Know About the Bootstrap"):
+    plain ones are too narrow by what Student's t is wider than the normal distribution.
+    """
+    level = (1 - CONFIDENCE) / 2
+    if units <= SMALL:
+        level = NORMAL.cdf(-t_quantile(1 - level, units - 1) * math.sqrt(units / (units - 1)))
+    low, high = np.quantile(drawn_B, [level, 1 - level])
+    return float(low), float(high)
+
+
+def two_sided(drawn_B: np.ndarray, units: int) -> float:
+    """p of a difference from what a bootstrap over `units` (items or clusters) has drawn.
+
+    It is below 0.05 where 0 lies outside the interval of `percentiles`, and widened in the same way. Of many units it is
+    2 min(#{<= 0} + 1, #{>= 0} + 1) / (B + 1), at most 1: one is added as by Davison and Hinkley (1997, ch. 4), for no
+    finite number of draws shows a p of 0.
     """
     fewer = min(int((drawn_B <= 0).sum()), int((drawn_B >= 0).sum()))
-    return min(1.0, 2 * (fewer + 1) / (len(drawn_B) + 1))
+    tail = (fewer + 1) / (len(drawn_B) + 1)
+    if tail >= 0.5:
+        return 1.0
+    if units > SMALL:
+        return 2 * tail
+    t = -NORMAL.inv_cdf(tail) * math.sqrt((units - 1) / units)
+    return 1 - _t_within(math.atan(t / math.sqrt(units - 1)), units - 1)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -236,8 +265,8 @@ def t_quantile(probability: float, freedom: int) -> float:
     Bisection on the closed form of the distribution (Abramowitz and Stegun 26.7.3 and 26.7.4); above 200 degrees the
     expansion of Cornish and Fisher (26.7.5), which is then right to 1e-8.
     """
-    if freedom > 200:
-        z = NormalDist().inv_cdf(probability)
+    if freedom > SMALL:
+        z = NORMAL.inv_cdf(probability)
         return (
             z
             + (z**3 + z) / (4 * freedom)
@@ -278,11 +307,6 @@ def _tabulated(metric: str, items: Sequence[Item]) -> tuple[np.ndarray, Callable
 
 def _right_or_wrong(values: np.ndarray) -> bool:
     return bool(np.isin(values, (0.0, 1.0)).all())
-
-
-def _percentiles(drawn_B: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(drawn_B, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
 
 
 def _summed_by_cluster(rows_NK: np.ndarray, clusters: Sequence[Hashable]) -> np.ndarray:

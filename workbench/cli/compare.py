@@ -28,7 +28,7 @@ from workbench.errors import WorkbenchError
 from workbench.figures import counted
 from workbench.safe_text import strip_controls
 
-SHOWN_CHARACTERS = 60  # of a question or an answer, in a table
+SHOWN_CHARACTERS = 90  # of a question or an answer: one line
 COLOURS = {BETTER: "green", WORSE: "red", NOISE: "dim"}
 SIGNS = {BETTER: "▲", WORSE: "▼", NOISE: "≈"}
 
@@ -100,7 +100,7 @@ def _two(found: Comparison, task: str | None) -> None:
                 report.score(row.metric, row.baseline.value),
                 report.score(row.metric, row.other.value),
                 _difference(row),
-                f"{report.signed(row.metric, row.low)} to {report.signed(row.metric, row.high)}",
+                _interval(row),
                 _p(row.p_holm),
                 f"+{row.gained} −{row.lost}" if row.gained or row.lost else "",
                 f"{row.n:,}",
@@ -142,6 +142,12 @@ def _difference(row: TaskComparison) -> Text:
     return Text(f"{SIGNS[row.verdict]} {report.signed(row.metric, row.difference)}", style=COLOURS[row.verdict])
 
 
+def _interval(row: TaskComparison) -> str:
+    if row.low is None or row.high is None:
+        return ""
+    return f"{report.signed(row.metric, row.low)} to {report.signed(row.metric, row.high)}"
+
+
 def _scored(row: TaskComparison | None) -> Text:
     if row is None:
         return Text("–")
@@ -178,23 +184,16 @@ def _print_flips(baseline: Benchmark, other: Benchmark, task: str | None) -> Non
     click.echo()
     gained = sum(flip.gained for flip in found)
     note(f"{counted(len(found), 'items')} flipped: {gained} gained by {other.model}, {len(found) - gained} lost.")
-    if not found:
-        return
-    table(
-        ("", "task", "item", "question", "right", baseline.model, other.model),
-        [
-            [
-                Text("+", style="green") if flip.gained else Text("−", style="red"),
-                flip.baseline.task,
-                flip.baseline.item,
-                _end(flip.baseline.prompt),
-                _beginning(target(flip.baseline)),
-                _beginning(flip.baseline.answer),
-                _beginning(flip.other.answer),
-            ]
-            for flip in found
-        ],
-    )
+    width = max(len("right"), len(baseline.model), len(other.model))
+    for flip in found:
+        sign = click.style("+", fg="green") if flip.gained else click.style("−", fg="red")
+        click.echo(f"\n{sign} {flip.baseline.task} {flip.baseline.item}  {_end(flip.baseline.prompt)}")
+        for name, text in (
+            ("right", target(flip.baseline)),
+            (baseline.model, flip.baseline.answer),
+            (other.model, flip.other.answer),
+        ):
+            click.echo(f"    {name:<{width}}  {_beginning(text)}")
 
 
 def _flips(baseline: Benchmark, other: Benchmark, task: str | None) -> list[Flip]:
