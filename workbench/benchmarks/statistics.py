@@ -207,7 +207,7 @@ def percentiles(drawn_B: np.ndarray, units: int) -> tuple[float, float]:
 def two_sided(drawn_B: np.ndarray, units: int) -> float:
     """p of a difference from what a bootstrap over `units` (items or clusters) has drawn.
 
-    It is below 0.05 where 0 lies outside the interval of `percentiles`, and widened in the same way. Of many units it is
+    It is below 0.05 where 0 lies outside the interval of `percentiles`, being widened alike. Of many units it is
     2 min(#{<= 0} + 1, #{>= 0} + 1) / (B + 1), at most 1: one is added as by Davison and Hinkley (1997, ch. 4), for no
     finite number of draws shows a p of 0.
     """
