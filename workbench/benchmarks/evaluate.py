@@ -185,7 +185,8 @@ def _detail(
         return {"log_likelihoods": (nats[0],), "more": more | greedy}
     choices = task.doc_to_choice(doc)
     nats = nats[: len(choices)]  # what follows scores the choices without the question
-    right = task.doc_to_target(doc)
+    # Where the choices are questions for one answer, as in WinoGrande, the right one is what the question is.
+    right = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     if isinstance(right, str):
         right = choices.index(right) if right in choices else None
     if isinstance(right, list):
