@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
+from engines.pytorch.decoding import decode
 from workbench.contract import Sampling
 
 BATCH_TOKENS = {"cpu": 16_384, "cuda": 262_144}
@@ -39,47 +39,21 @@ def generate_batch(
     seeded by `sampling.seed` and its number (its place, unless `numbers` says another): its answer is the same in
     any company, up to rounding.
     """
-    device = next(model.parameters()).device
-    config = model.config.get_text_config()
     generators = [_generator(sampling.seed, number) for number in numbers or range(len(prompts))]
-    longest = max(map(len, prompts))
-    ids_BL = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    mask_BL = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    seen_BV = torch.zeros(len(prompts), config.vocab_size, dtype=torch.bool)
+    seen_BV = torch.zeros(len(prompts), model.config.get_text_config().vocab_size, dtype=torch.bool)
     for row, prompt in enumerate(prompts):
-        ids_BL[row, longest - len(prompt) :] = torch.tensor(prompt)
-        mask_BL[row, longest - len(prompt) :] = 1
         seen_BV[row, list(prompt)] = True
-    rows = list(range(len(prompts)))
-    cache: Any = DynamicCache(config=model.config)
-    padded = bool((mask_BL == 0).any())
-    fed_BL, mask_BL = ids_BL.to(device), mask_BL.to(device)
-    positions_BL = (mask_BL.cumsum(1) - 1).clamp_min(0)
-    for _ in range(sampling.max_tokens):
-        logits = model(
-            input_ids=fed_BL,
-            attention_mask=mask_BL if padded else None,
-            position_ids=positions_BL,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        tokens = draw(logits[:, -1].float().cpu(), sampling, seen_BV, [generators[row] for row in rows])
-        for row, token in zip(rows, tokens.tolist(), strict=True):
-            yield row, token
-        seen_BV[torch.arange(len(rows)), tokens] = True
-        going = [place for place, token in enumerate(tokens.tolist()) if token not in ends]
-        if not going:
-            return
-        mask_BL = torch.nn.functional.pad(mask_BL, (0, 1), value=1)
-        positions_BL = positions_BL[:, -1:] + 1
-        if len(going) < len(rows):
-            chosen = torch.tensor(going)
-            cache.batch_select_indices(chosen.to(device))
-            rows = [rows[place] for place in going]
-            tokens, seen_BV = tokens[chosen], seen_BV[chosen]
-            mask_BL, positions_BL = mask_BL[chosen.to(device)], positions_BL[chosen.to(device)]
-        fed_BL = tokens[:, None].to(device)
+
+    def drawn(logits_AV: torch.Tensor, rows_A: torch.Tensor, place: int) -> torch.Tensor:
+        rows = rows_A.tolist()
+        tokens_A = draw(logits_AV.float().cpu(), sampling, seen_BV[rows], [generators[row] for row in rows])
+        seen_BV[rows, tokens_A] = True
+        return tokens_A.to(logits_AV.device)
+
+    # Rows leave as soon as they end: nothing of theirs is drawn in vain.
+    tokens = decode(model, prompts, drawn, max_tokens=sampling.max_tokens, ends=ends, most_ended=0)
+    for written in tokens:
+        yield from zip(written.rows_A.tolist(), written.ids_A.tolist(), strict=True)
 
 
 def grouped_by_length(lengths: Sequence[int], max_tokens: int, device: torch.device) -> list[list[int]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+
+from engines.pytorch.decoding import decode
 
 # Of keys and values for the answers that are written at once.
 CACHE_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
@@ -56,47 +57,19 @@ def _write_batch(
     uniform_BT: torch.Tensor,
     drawing: Drawing,
 ) -> list[np.ndarray]:
-    device = next(model.parameters()).device
-    count, width = len(prompts), max(len(prompt) for prompt in prompts)
-    ids_BP = torch.full((count, width), drawing.pad_id)
-    for row, prompt in enumerate(prompts):
-        ids_BP[row, width - len(prompt) :] = torch.from_numpy(np.asarray(prompt, np.int64))
-    lengths_B = torch.tensor([len(prompt) for prompt in prompts])
-    # Columns of the prompts, then one for each token.
-    seen_BL = torch.arange(width + drawing.max_tokens) >= width - lengths_B[:, None]
-    seen_BL, uniform_BT = seen_BL.to(device), uniform_BT.to(device)
-    ends_E = torch.tensor(drawing.end_ids, device=device)
-    padded = bool((lengths_B < width).any())  # without padding attention is plainly causal, which needs no mask
-    cache = DynamicCache(config=model.config)
+    device, count = next(model.parameters()).device, len(prompts)
+    uniform_BT = uniform_BT.to(device)
     written_BT = torch.full((count, drawing.max_tokens), drawing.pad_id, device=device)
-    lengths_written_B = torch.full((count,), drawing.max_tokens, device=device)
-    rows_A = torch.arange(count, device=device)  # those in the cache
-    writing_A = torch.ones(count, dtype=torch.bool, device=device)
-    fed_AL = ids_BP.to(device)
-    positions_AL = (seen_BL[:, :width].long().cumsum(1) - 1).clamp_min(0)
-    for place in range(drawing.max_tokens):
-        logits_AV = model(
-            input_ids=fed_AL,
-            attention_mask=seen_BL[rows_A, : width + place] if padded else None,
-            position_ids=positions_AL,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        drawn_A = draw(logits_AV.float() / drawing.temperature, uniform_BT[rows_A, place])
-        written_BT[rows_A, place] = drawn_A
-        ended_A = writing_A & torch.isin(drawn_A, ends_E)
-        lengths_written_B[rows_A[ended_A]] = place + 1
-        writing_A = writing_A & ~ended_A
-        left = int(writing_A.sum())
-        if not left:
-            break
-        if left <= len(rows_A) // 2:  # moving the cache costs about as much as one token
-            kept = writing_A.nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
-            rows_A, writing_A, drawn_A, positions_AL = rows_A[kept], writing_A[kept], drawn_A[kept], positions_AL[kept]
-        fed_AL, positions_AL = drawn_A[:, None], positions_AL[:, -1:] + 1
-    lengths = lengths_written_B.tolist()
+    lengths_B = torch.full((count,), drawing.max_tokens, device=device)
+
+    def drawn(logits_AV: torch.Tensor, rows_A: torch.Tensor, place: int) -> torch.Tensor:
+        return draw(logits_AV.float() / drawing.temperature, uniform_BT[rows_A, place])
+
+    tokens = decode(model, prompts, drawn, max_tokens=drawing.max_tokens, ends=drawing.end_ids, pad_id=drawing.pad_id)
+    for place, written in enumerate(tokens):
+        written_BT[written.rows_A, place] = written.ids_A
+        lengths_B[written.rows_A[written.ended_A]] = place + 1
+    lengths = lengths_B.tolist()
     return [row[:length] for row, length in zip(written_BT.cpu().numpy(), lengths, strict=True)]
 
 
