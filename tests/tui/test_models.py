@@ -145,6 +145,22 @@ async def test_hostile_reports_are_shown_as_text(example: Project, app_on: AppOn
         assert "\x9b" not in text_of(pilot)
 
 
+def test_the_gist_of_data_counts_what_it_holds() -> None:
+    def of(kind: str, **report: object) -> str:
+        return model_tree.gist(
+            ArtifactRow(
+                kind=kind, id="a", name="a", version=1, identity="", stage="", run=None, created=0.0, bytes=10,
+                recipe={}, report=report, inputs={},
+            )
+        )  # fmt: skip
+
+    assert of("chats", rows=8, turns=8, prompts=True) == "8 prompts"
+    assert of("chats", rows=5091, turns=10182) == "5,091 conversations"
+    assert of("preferences", pairs=1510, marks=529, prompts=256) == "1,510 pairs"
+    assert of("candidates", prompts=1, answers=4) == "1 prompt"
+    assert of("corpus", documents=744, bytes=1 << 20) == "744 documents"
+
+
 @pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("chosen", ["model", "export"])
 def test_models(

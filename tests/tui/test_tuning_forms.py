@@ -124,4 +124,5 @@ async def test_the_form_shows_it(project: Project, app_on: AppOn, size: tuple[in
         pilot.app.open_form("sft", values)  # type: ignore[attr-defined]
         await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen) and pilot.app.screen.checked.recipe)
         await until(pilot, lambda: "23.6k (7.85%)" in words_of(pilot))
+        assert "time measured at its start" in words_of(pilot)
         assert "at most 8" in words_of(pilot)

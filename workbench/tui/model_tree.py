@@ -90,7 +90,7 @@ def gist(artifact: ArtifactRow) -> str:
     if (
         artifact.kind in records.KINDS
         and artifact.kind != "corpus"
-        and (held := records.counts(artifact.kind, report).partition(",")[0])
+        and (held := records.counts(artifact.kind, report).split(", ")[0])
     ):
         return held
     for name, unit in (("parameters", "parameters"), ("tokens", "tokens"), ("vocab_size", "tokens"),

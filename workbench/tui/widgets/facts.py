@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
@@ -31,9 +32,9 @@ class Facts(Painted, Static):
     ) -> None:
         """`sentences` are (text, style name)."""
         # A layout draws the whole screen anew: only where the height depends on the content, and has changed.
-        before = self.heading is None, self.sentences, len(self.pairs)
+        before = self.heading is None, self.sentences, len(self.pairs), len(self._rows())
         self.heading, self.sentences, self.pairs = heading, tuple(sentences), pairs
-        grown = before != (self.heading is None, self.sentences, len(self.pairs))
+        grown = before != (self.heading is None, self.sentences, len(self.pairs), len(self._rows()))
         self.refresh(layout=grown and self.styles.is_auto_height)
 
     def render(self) -> Text:
@@ -53,20 +54,36 @@ class Facts(Painted, Static):
         return self.joined([self.assemble((name.ljust(wide + 2), "muted"), value) for name, value in self.pairs])
 
     def _flow(self) -> Text:
-        """In columns of one width, so that rows line up."""
-        if not self.pairs:
-            return Text()
-        room = self.content_size.width
-        columns = max(1, (room + GAP) // (CELL + GAP))
-        wide = (room - GAP * (columns - 1)) // columns
+        """In columns of one width, so that rows line up; what is longer takes two of them."""
+        wide = self._column_width()
         lines = []
-        for start in range(0, len(self.pairs), columns):
+        for row in self._rows():
             line = Text(no_wrap=True, end="")
-            for name, value in self.pairs[start : start + columns]:
+            for name, value, span in row:
                 cell = self.assemble((name, "muted"), " ", value)
-                cell.truncate(wide, overflow="ellipsis", pad=True)
+                cell.truncate(wide * span + GAP * (span - 1), overflow="ellipsis", pad=True)
                 line.append_text(cell)
                 line.append(" " * GAP)
             line.rstrip()
             lines.append(line)
         return self.joined(lines)
+
+    def _rows(self) -> list[list[tuple[str, str, int]]]:
+        """The pairs by line, each with how many columns it takes."""
+        columns, wide = self._columns(), self._column_width()
+        rows: list[list[tuple[str, str, int]]] = []
+        free = 0
+        for name, value in self.pairs:
+            span = min(2 if cell_len(f"{name} {value}") > wide else 1, columns)
+            if span > free:
+                rows.append([])
+                free = columns
+            rows[-1].append((name, value, span))
+            free -= span
+        return rows
+
+    def _columns(self) -> int:
+        return max(1, (self.content_size.width + GAP) // (CELL + GAP))
+
+    def _column_width(self) -> int:
+        return (self.content_size.width - GAP * (self._columns() - 1)) // self._columns()
