@@ -12,7 +12,7 @@ import pytest
 
 from tests.benchmarks.measured import SETTING, add_benchmark, add_model, choice, measured, text_item
 from workbench.benchmarks import lookup
-from workbench.benchmarks.compare import BETTER, NOISE, WORSE, compare, flips, groups, paired
+from workbench.benchmarks.compare import BETTER, NOISE, WORSE, answered, compare, flips, groups, paired
 from workbench.benchmarks.results import Item
 from workbench.errors import WorkbenchError
 from workbench.store.catalog import Catalog
@@ -58,10 +58,19 @@ def test_flips_show_both_answers(tmp_path: Path) -> None:
         ("40", True),
     ]
     assert (len(found), sum(flip.gained for flip in found)) == (18, 15)
-    assert (found[3].baseline.answer, found[3].other.answer) == (" no", " yes")
+    assert (found[3].baseline_answer, found[3].other_answer) == (" no", " yes")
     assert flips(before, after, "rte") == []
     with pytest.raises(WorkbenchError, match="Did you mean arc"):
         flips(before, after, "acr")
+
+
+def test_the_answer_is_that_of_the_metric() -> None:
+    """By characters a long choice of -3 nats is likelier than a short one of -2."""
+    item = replace(
+        choice("arc", 1, True), choices=(" a long answer", " no"), log_likelihoods=(-3.0, -2.0), answer=" no"
+    )
+    assert answered(item, "acc") == " no"
+    assert answered(item, "acc_norm") == " a long answer"
 
 
 def test_items_are_paired_by_their_question(tmp_path: Path) -> None:
@@ -100,6 +109,16 @@ def test_unlike_settings_are_named(tmp_path: Path) -> None:
         ("data: from the hub against abababababab…", ("arc",)),
     ]
     assert compare(before, before).unlike == ()
+
+
+def test_the_length_of_answers_is_told(tmp_path: Path) -> None:
+    written = [replace(item, metrics={"exact_match": item.metrics["acc"]}) for item in outcomes("gsm8k", range(4), 8)]
+    before = [replace(item, tokens=10 + number) for number, item in enumerate(written)]
+    after = [replace(item, tokens=100) for item in written]
+    (row,) = compare(measured(tmp_path / "a", {"gsm8k": before}), measured(tmp_path / "b", {"gsm8k": after})).tasks
+    assert row.answer_tokens == (13.5, 100.0)
+    (row,) = compare(measured(tmp_path / "c", {"gsm8k": written}), measured(tmp_path / "d", {"gsm8k": after})).tasks
+    assert row.answer_tokens is None
 
 
 def test_tasks_of_one_alone_are_told(tmp_path: Path) -> None:
@@ -215,7 +234,7 @@ def test_the_verb(measured_project: Project) -> None:
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("arc"))
     assert line.split() == [
-        "arc", "acc", "40.0", "52.0", "▲", "+12.0", *line.split()[6:9], "0.008", "+15", "−3", "100", "better",
+        "arc", "acc", "40.0", "52.0", "▲", "+12.0", *line.split()[6:9], "0.008", "+15", "−3", "100",
     ]  # fmt: skip
     assert "rte is not compared: base was not asked." in done.stderr
     assert "18 items flipped: 15 gained by tuned, 3 lost." in done.stderr

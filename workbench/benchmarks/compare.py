@@ -54,6 +54,7 @@ class TaskComparison:
     n: int  # paired items
     gained: int  # wrong by the baseline, right by the other
     lost: int
+    answer_tokens: tuple[float, float] | None  # mean length of what each wrote; None where nothing was written
     only_baseline: int  # items that the other was not asked
     only_other: int
     unlike: tuple[Unlike, ...]
@@ -83,11 +84,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """An item that one model has right and the other wrong."""
+    """An item that one model has right and the other wrong, with what each answered in the sense of the metric."""
 
     baseline: Item
     other: Item
     gained: bool  # the other has it right
+    baseline_answer: str
+    other_answer: str
 
 
 def compare(baseline: Benchmark, other: Benchmark) -> Comparison:
@@ -144,8 +147,16 @@ def flips(baseline: Benchmark, other: Benchmark, task: str) -> list[Flip]:
         for first, second in paired(baseline.items.get(name, ()), other.items.get(name, ())):
             before, after = first.metrics.get(metric), second.metrics.get(metric)
             if before != after and {before, after} == {0.0, 1.0}:
-                found.append(Flip(first, second, gained=after == 1.0))
+                answers = answered(first, metric), answered(second, metric)
+                found.append(Flip(first, second, after == 1.0, *answers))
     return found
+
+
+def answered(item: Item, metric: str) -> str:
+    """What a model answered in the sense of `metric`: "acc_norm" takes the choice that is likeliest by character."""
+    if not item.choices or len(item.log_likelihoods) != len(item.choices) or not metric.startswith("acc_norm"):
+        return item.answer
+    return max(zip(item.choices, item.log_likelihoods, strict=True), key=lambda pair: pair[1] / max(1, len(pair[0])))[0]
 
 
 def paired(first: Iterable[Item], second: Iterable[Item]) -> list[tuple[Item, Item]]:
@@ -228,11 +239,19 @@ def _row(
         n=found.n,
         gained=right.count((0.0, 1.0)),
         lost=right.count((1.0, 0.0)),
+        answer_tokens=_lengths(pairs),
         only_baseline=alone[0],
         only_other=alone[1],
         unlike=unlike,
         verdict=NOISE,
     )
+
+
+def _lengths(pairs: Sequence[tuple[Item, Item]]) -> tuple[float, float] | None:
+    known = [(one.tokens, two.tokens) for one, two in pairs if one.tokens is not None and two.tokens is not None]
+    if not known:
+        return None
+    return sum(one for one, _ in known) / len(known), sum(two for _, two in known) / len(known)
 
 
 def _with_groups(

@@ -207,7 +207,7 @@ def percentiles(drawn_B: np.ndarray, units: int) -> tuple[float, float]:
 def two_sided(drawn_B: np.ndarray, units: int) -> float:
     """p of a difference from what a bootstrap over `units` (items or clusters) has drawn.
 
-    It is below 0.05 where 0 lies outside the interval of `percentiles`, being widened alike. Of many units it is
+    It is below 0.05 where 0 lies outside the interval of `percentiles`; both are widened alike. Of many units it is
     2 min(#{<= 0} + 1, #{>= 0} + 1) / (B + 1), at most 1: one is added as by Davison and Hinkley (1997, ch. 4), for no
     finite number of draws shows a p of 0.
     """
@@ -364,11 +364,28 @@ def _perplexity(sums: np.ndarray) -> np.ndarray:
     return np.exp(_ratio(sums))
 
 
+def _per_token(name: str) -> Callable[[Item], tuple[float, float] | None]:
+    """An item's sum over its tokens, and how many they are."""
+
+    def addends_of(item: Item) -> tuple[float, float] | None:
+        return (float(item.more[name]), float(item.more["tokens"])) if {name, "tokens"} <= item.more.keys() else None
+
+    return addends_of
+
+
+def _weighted(sums: np.ndarray) -> np.ndarray:
+    """A mean over tokens: the items are no equal parts of it."""
+    return _ratio(sums)
+
+
 METRICS: dict[str, Metric] = {
     "perplexity": Metric(_log_likelihood(""), _perplexity),
     "word_perplexity": Metric(_log_likelihood("words"), _perplexity),
     "byte_perplexity": Metric(_log_likelihood("bytes"), _perplexity),
     "bits_per_byte": Metric(_log_likelihood("bytes"), lambda sums: _ratio(sums) / math.log(2)),
+    "token_perplexity": Metric(_log_likelihood("tokens"), _perplexity),
+    "kl_divergence": Metric(_per_token("kl"), _weighted),
+    "top1_agreement": Metric(_per_token("agreed"), _weighted),
     "mcc": Metric(_decision, _matthews),
     "f1": Metric(_decision, _f1),
 }

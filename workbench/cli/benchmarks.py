@@ -93,12 +93,13 @@ def show(as_json: bool, name: str, panel: str | None) -> None:
                     report.interval(metric, figure),
                     f"{figure.n or task.n:,}",
                     f"{task.truncated:,}" if task.truncated and first else "",
+                    f"{task.answer_tokens:.0f}" if task.answer_tokens is not None and first else "",
                     report.setting(task.setting) if first else "",
                 ]
             )
     table(
-        ("task", "metric", "score", "95% interval", "items", "truncated", "setting"), rows,
-        right=("score", "95% interval", "items", "truncated"),
+        ("task", "metric", "score", "95% interval", "items", "truncated", "answer tokens", "setting"), rows,
+        right=("score", "95% interval", "items", "truncated", "answer tokens"),
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +31,7 @@ from workbench.figures import counted
 from workbench.safe_text import strip_controls
 
 SHOWN_CHARACTERS = 90  # of a question or an answer: one line
+WIDE = 100  # columns of a terminal that hold the whole table
 COLOURS = {BETTER: "green", WORSE: "red", NOISE: "dim"}
 SIGNS = {BETTER: "▲", WORSE: "▼", NOISE: "≈"}
 
@@ -91,29 +94,37 @@ def _rows(found: Comparison, task: str | None) -> list[TaskComparison]:
 
 def _two(found: Comparison, task: str | None) -> None:
     rows = _rows(found, task)
-    table(
-        ("task", "metric", found.baseline, found.other, "difference", "95% interval", "p", "flipped", "items", ""),
-        [
-            [
-                row.task,
-                row.metric,
-                report.score(row.metric, row.baseline.value),
-                report.score(row.metric, row.other.value),
-                _difference(row),
-                _interval(row),
-                _p(row.p_holm),
-                f"+{row.gained} −{row.lost}" if row.gained or row.lost else "",
-                f"{row.n:,}",
-                row.verdict,
-            ]
-            for row in rows
+    columns: dict[str, list[str | Text]] = {
+        "task": [row.task for row in rows],
+        "metric": [row.metric for row in rows],
+        found.baseline: [report.score(row.metric, row.baseline.value) for row in rows],
+        # A model against itself, in another benchmark, still needs a column of its own.
+        f"{found.other}{' ' * (found.other == found.baseline)}": [
+            report.score(row.metric, row.other.value) for row in rows
         ],
-        right=(found.baseline, found.other, "difference", "95% interval", "p", "flipped", "items"),
-    )
-    if any(row.test.startswith("McNemar") for row in rows):
-        note("p: McNemar's exact test where items are right or wrong, else a paired bootstrap; adjusted by Holm.")
-    else:
-        note("p: a paired bootstrap over items, adjusted by Holm.")
+        "difference": [_difference(row) for row in rows],
+        "95% interval": [_interval(row) for row in rows],
+        "p": [_p(row.p_holm) for row in rows],
+        "flipped": [f"+{row.gained} −{row.lost}" if row.gained or row.lost else "" for row in rows],
+        "items": [f"{row.n:,}" for row in rows],
+        "tokens": [_tokens(row) for row in rows],
+    }
+    if not any(columns["tokens"]):
+        del columns["tokens"]
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
+        columns = {name: cells for name, cells in columns.items() if name not in ("metric", "items", "tokens")}
+    table(list(columns), list(zip(*columns.values(), strict=True)), right=[*columns][1 + ("metric" in columns) :])
+    test = "McNemar's exact test where items are right or wrong, else " if any(_by_mcnemar(row) for row in rows) else ""
+    note(f"▲ better, ▼ worse, ≈ inside the noise. p: {test}a paired bootstrap over items; adjusted by Holm.")
+
+
+def _by_mcnemar(row: TaskComparison) -> bool:
+    return row.test.startswith("McNemar")
+
+
+def _tokens(row: TaskComparison) -> str:
+    """The mean lengths of the answers: "12 and 40"."""
+    return "" if row.answer_tokens is None else f"{row.answer_tokens[0]:.0f} and {row.answer_tokens[1]:.0f}"
 
 
 def _several(found: Sequence[Comparison], task: str | None) -> None:
@@ -190,8 +201,8 @@ def _print_flips(baseline: Benchmark, other: Benchmark, task: str | None) -> Non
         click.echo(f"\n{sign} {flip.baseline.task} {flip.baseline.item}  {_end(flip.baseline.prompt)}")
         for name, text in (
             ("right", target(flip.baseline)),
-            (baseline.model, flip.baseline.answer),
-            (other.model, flip.other.answer),
+            (baseline.model, flip.baseline_answer),
+            (other.model, flip.other_answer),
         ):
             click.echo(f"    {name:<{width}}  {_beginning(text)}")
 
