@@ -98,6 +98,9 @@ class WorkbenchApp(Frame):
         word, _, argument = text.strip().removeprefix(":").partition(" ")
         active = [place for place, _ in actions.places_of(self.screen.focused or self.screen)]
         action = actions.named(word, active)
+        if action is None and word in (place.id for place in SCREENS):
+            self.do_go(word)
+            return
         if action is None:
             from workbench.recipes.base import nearest
 

@@ -81,6 +81,15 @@ PLACES = (
         target="arena:ArenaScreen",
     ),
     Place(
+        id="bench",
+        title="Bench",
+        help="Benchmarks: models and tasks side by side, with how sure a score is, and which differences are real.",
+        letter="b",
+        target="bench:BenchScreen",
+    ),
+    Place(id="items", title="Items", help="One task, item by item: what two models made of the same questions."),
+    Place(id="history", title="History", help="A model's score over the steps of its training."),
+    Place(
         id="ranking",
         title="Pairs",
         help="Two answers to a prompt: which is better? Who wrote them is said after the verdict.",
@@ -106,6 +115,7 @@ PLACES = (
     Place(id="list", part=True, title="Lists", help="A list: move with the arrows, open with Enter."),
     Place(id="road", part=True, title="Road", help="The stops between text and chat: choose one with the arrows."),
     Place(id="log", part=True, title="Texts", help="A log or another long text: move with the arrows."),
+    Place(id="grid", part=True, title="Grid", help="A grid: move with the arrows, open a cell with Enter."),
     Place(id="compare", title="Comparison", help="Runs side by side: their loss, and where their recipes differ."),
     Place(id="dialog", part=True, title="Dialogs", help="A question: choose with a key."),
 )

@@ -18,12 +18,14 @@ FIRST_CODE = 17  # the 256-colour codes that mark whose dot it is, until they ar
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """`points` are (x, y); `marks` draws them as dots of their own instead of a line."""
+    """`points` are (x, y); `marks` draws them as dots of their own instead of a line. `spans` are (x, low, high):
+    how sure the points are."""
 
     name: str
     points: Sequence[tuple[float, float]]
     style: str
     marks: bool = False
+    spans: Sequence[tuple[float, float, float]] = ()
 
 
 class Chart(Painted, Static):
@@ -79,6 +81,7 @@ class Chart(Painted, Static):
 
         xs = [x for series in shown for x, _ in series.points]
         ys = [y for series in shown for _, y in series.points if math.isfinite(y)]
+        ys += [end for series in shown for _, *ends in series.spans for end in ends if math.isfinite(end)]
         left, right = min(xs), max(max(xs), self.x_end or 0)
         plotext.clear_figure()
         plotext.theme("clear")
@@ -90,6 +93,8 @@ class Chart(Painted, Static):
         for number, series in enumerate(shown):
             x, y = [point[0] for point in series.points], [point[1] for point in series.points]
             line, dot = (".", "o") if self.ascii else ("braille", "●")
+            for place, low, high in series.spans:
+                plotext.plot([place, place], [low, high], marker="|" if self.ascii else "│", color=FIRST_CODE + number)
             draw = plotext.scatter if series.marks or len(x) == 1 else plotext.plot
             draw(x, y, marker=dot if series.marks or len(x) == 1 else line, color=FIRST_CODE + number)
         x_ticks, y_ticks = ticks(left, right, max(3, width // 16)), ticks(min(ys), max(ys), max(3, height // 3))

@@ -1,0 +1,551 @@
+"""Bench: models and tasks side by side, each score with its interval, each difference with what it is worth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical, VerticalScroll
+from textual.widgets import Input
+
+from workbench import figures
+from workbench.benchmarks import report
+from workbench.benchmarks.compare import TaskComparison
+from workbench.benchmarks.lookup import Benchmark
+from workbench.benchmarks.results import Figure
+from workbench.errors import WorkbenchError
+from workbench.tui import actions, bench, safe
+from workbench.tui.bench import Gathered, Row
+from workbench.tui.live import Changes
+from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.widgets.empty import Empty
+from workbench.tui.widgets.grid import Grid
+from workbench.tui.widgets.interval import interval
+from workbench.tui.widgets.sections import Sections
+from workbench.tui.widgets.table import Table
+
+SCORE = 5  # columns: "100.0"
+DIFFERENCE = 6  # columns: "▲+12.3"
+HINTS = {"markdown": "to be read", "csv": "a row for each model, task and metric", "json": "everything"}
+
+
+class BenchScreen(WorkbenchScreen):
+    """The grid above, what is known of the chosen cell below it; `+` gives that the screen."""
+
+    PLACE = "bench"
+    BINDINGS = actions.bindings("bench")
+    DEFAULT_CSS = """
+    BenchScreen #none { display: none; }
+    BenchScreen.-empty #none { display: block; }
+    BenchScreen.-empty #bench { display: none; }
+    BenchScreen #bench { height: 1fr; }
+    BenchScreen #scores { height: 1fr; }
+    BenchScreen #details { height: 8; scrollbar-size-vertical: 1; }
+    BenchScreen.-tall #details, BenchScreen.-very-tall #details { height: 10; }
+    BenchScreen.-zoomed #scores { display: none; }
+    BenchScreen.-zoomed #details { height: 1fr; }
+    BenchScreen #filter { display: none; }
+    BenchScreen.-filtering #filter { display: block; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Sequence[Benchmark] = ()
+        self.panel: str | None = None  # until it is known which there are
+        self.models: Sequence[Gathered] = ()
+        self.baseline: Gathered | None = None
+        self.wanted: tuple[str, int | None] | None = None  # as baseline, by the person
+        self.sort, self.ordering, self.folded = "panel", "newest", True
+        # Of the present baseline: what was compared with it, or why it could not be.
+        self.compared: dict[tuple[tuple[str, str], ...], Mapping[str, TaskComparison] | WorkbenchError] = {}
+        self._ids: frozenset[str] | None = None  # of the benchmarks that were read
+        self._scales: dict[str, tuple[float, float]] = {}
+
+    def body(self) -> ComposeResult:
+        yield Empty("No benchmark yet.", id="none")
+        with Container(id="bench"):
+            with Vertical(id="scores", classes="pane"):
+                yield Input(placeholder="words that a task's name holds", id="filter")
+                yield Grid(self.draw_name, self.draw_title, self.draw_cell, key=lambda row: row.task, corner="Task")
+            with VerticalScroll(id="details", classes="pane"):
+                yield Sections()
+
+    def on_mount(self) -> None:
+        self.query_one("#filter", Input).cursor_blink = False
+
+    @property
+    def grid(self) -> Grid:
+        return self.query_one(Grid)
+
+    @property
+    def chosen(self) -> Gathered | None:
+        """The model under the cursor."""
+        return self.grid.head
+
+    # ------------------------------------------------------------------ reading
+
+    def show(self, changes: Changes) -> None:
+        live = self.app.live
+        if live is None or not live.loaded:
+            return
+        ids = frozenset(item.id for item in live.artifacts if item.kind == "benchmark")
+        self.set_class(not ids, "-empty")
+        if not ids:
+            self._say_what_to_do()
+        elif ids != self._ids:
+            self._ids = ids
+            self.run_worker(self._read(), group="read", exclusive=True, exit_on_error=True)
+        elif changes.runs:
+            self._title()
+
+    def _say_what_to_do(self) -> None:
+        live, none = self.app.live, self.query_one("#none", Empty)
+        assert live is not None
+        going = next((run for run in live.active() if run.stage == "benchmark"), None)
+        if going is not None:
+            none.say(f"No benchmark yet: {safe.line(going.id)} is at it.", ("g r", "watch it"))
+        elif not any(item.kind in ("model", "export") for item in live.artifacts):
+            none.say(
+                "No benchmark yet, and no model that could be measured.",
+                (":import-model", "bring one in"),
+                ("g m", "the whole road, on the map"),
+            )
+        else:
+            none.say(
+                "No benchmark yet: what is a model worth?",
+                ("n", "measure one on a panel of tasks"),
+                ("workbench panels list", "which panels there are"),
+            )
+
+    async def _read(self) -> None:
+        live = self.app.live
+        assert live is not None
+        try:
+            self.found = await asyncio.wrap_future(live.ask(lambda catalog: bench.read(live.project, catalog)))
+        except WorkbenchError as error:
+            self.app.show_error(error)
+            return
+        known = [*bench.panels_of(self.found), bench.EVERY_PANEL]
+        await self._gather(self.panel if self.panel in known else known[0])
+
+    async def _gather(self, panel: str) -> None:
+        """Show this panel."""
+        self.models = await asyncio.to_thread(bench.gather, self.found, panel)
+        self.panel = panel
+        self._choose_baseline()
+
+    def _choose_baseline(self) -> None:
+        """The one that the person wants, where it is in this panel."""
+        of_key = {model.key: model for model in self.models}
+        key = self.wanted if self.wanted in of_key else bench.first_baseline(self.models)
+        baseline = of_key.get(key) if key is not None else None
+        if baseline is None or self.baseline is None or baseline.token != self.baseline.token:
+            self.compared = {}
+        self.baseline = baseline
+        self._arrange()
+        if self.focused is None:
+            self.grid.focus()
+        self.refresh_keys()
+
+    # ------------------------------------------------------------------ what is shown
+
+    def _arrange(self) -> None:
+        """Rows and columns in their order; the cursor stays on its model and its task."""
+        grid, chosen = self.grid, self.chosen
+        wanted = chosen.key if chosen is not None else None
+        others = [model for model in self.models if model is not self.baseline]
+        first = [self.baseline] if self.baseline is not None else []
+        heads = [*first, *bench.ordered_models(others, self.ordering, grid.row)]
+        words = self.query_one("#filter", Input).value.lower().split()
+        rows = [
+            row
+            for row in bench.rows_of([*first, *others], folded=self.folded and not words)
+            if all(word in row.task.lower() for word in words)
+        ]
+        by = next((model for model in heads if model.key == wanted), heads[0] if heads else None)
+        rows = bench.sorted_rows(rows, self.sort, by, self._differences(by))
+        self._scales = {}
+        place = next((number for number, model in enumerate(heads) if model.key == wanted), 0)
+        grid.show(heads, rows, place)
+        self._title()
+        self._show_details()
+
+    def _title(self) -> None:
+        live = self.app.live
+        if self.panel is None or live is None:
+            return
+        going = [run for run in live.active() if run.stage == "benchmark"]
+        shares = [f"{run.id} {share:.0%}" for run in going if (share := run.share()) is not None]
+        parts = [
+            f"Panel {bench.panel_in_words(self.panel)}" if self.panel not in ("", bench.EVERY_PANEL)
+            else bench.panel_in_words(self.panel).capitalize(),
+            figures.counted(len(self.models), "models"),
+            figures.counted(len(self.grid.rows), "tasks"),
+        ]  # fmt: skip
+        more = [bench.SORTS[self.sort]] if self.sort != "panel" else []
+        more += [f"models {bench.ORDERS[self.ordering]}"] if self.ordering != "newest" else []
+        more += shares[:1] or [f"{run.id} {run.state}" for run in going[:1]]
+        entitle(self.query_one("#scores"), ", ".join(parts), ", ".join(more))
+
+    def _differences(self, model: Gathered | None) -> Mapping[str, TaskComparison]:
+        found = self.compared.get(model.token) if model is not None else None
+        return found if isinstance(found, Mapping) else {}
+
+    def draw_name(self, row: Row) -> Text:
+        on = self.grid
+        text = on.assemble("  " if row.group else "", (safe.line(row.task), "strong" if row.members else "text"))
+        if row.members:
+            text.append_text(on.assemble((f" {row.members}", "muted")))
+        return text
+
+    def draw_title(self, model: Gathered) -> Text:
+        if model is self.baseline:
+            return self.grid.assemble(("◆ ", "accent"), (safe.line(model.label), "strong"))
+        return self.grid.assemble((safe.line(model.label), "strong"))
+
+    def draw_cell(self, row: Row, model: Gathered, width: int) -> Text:
+        """The score, its interval as a bar on the scale of the row, and what is between it and the baseline."""
+        on, figure = self.grid, bench.figure_of(model, row)
+        if figure is None:
+            return on.assemble(("–".rjust(SCORE), "muted"))
+        text = on.assemble((bench.short(row.metric, figure.value).rjust(SCORE), "text"), " ")
+        beside = 0 if model is self.baseline else DIFFERENCE + 2
+        room = width - text.cell_len - beside
+        if room >= 3:
+            low, high = self._scale(row)
+            before = bench.figure_of(self.baseline, row) if self.baseline is not None else None
+            mark = before.value if before is not None and model is not self.baseline else None
+            text.append_text(interval(on, figure, low, high, room, mark))
+        if model is not self.baseline:
+            text.append_text(self._difference(row, model))
+        return text
+
+    def _scale(self, row: Row) -> tuple[float, float]:
+        """The least and the highest end of a row's intervals; all that there can be, where one model stands alone."""
+        if row.task not in self._scales:
+            found = [figure for model in self.models if (figure := bench.figure_of(model, row)) is not None]
+            if len(found) == 1 and report.unit(row.metric):
+                return 0.0, 1.0
+            ends = [end for one in found for end in (one.low, one.value, one.high) if end is not None]
+            self._scales[row.task] = min(ends), max(ends)
+        return self._scales[row.task]
+
+    def _difference(self, row: Row, model: Gathered) -> Text:
+        on, found = self.grid, self.compared.get(model.token)
+        if self.baseline is None or row.task not in self.baseline.figures:
+            return on.assemble(" ")
+        if found is None:
+            return on.assemble((" ...", "muted"))
+        if isinstance(found, WorkbenchError) or row.task not in found:
+            return on.assemble((" ?", "muted"))
+        compared = found[row.task]
+        sign, style = bench.SIGNS[compared.verdict]
+        number = bench.short_signed(compared.metric, compared.difference).rjust(DIFFERENCE - 1)
+        unlike = ("*", "warn") if compared.unlike else " "
+        return on.assemble(" ", (f"{sign}{number}", style), unlike)
+
+    # ------------------------------------------------------------------ comparing
+
+    def on_grid_shifted(self, _: Grid.Shifted) -> None:
+        self._show_details()
+        self.refresh_keys()
+        self._compare()
+
+    def _compare(self) -> None:
+        if self._to_compare() is not None and not any(worker.group == "compare" for worker in self.workers):
+            self.run_worker(self._comparing(), group="compare", exit_on_error=True)
+
+    def _to_compare(self) -> Gathered | None:
+        """The first on the screen that was not compared with the baseline; the one under the cursor before others."""
+        heads = self.grid.heads
+        if self.baseline is None or not heads:
+            return None
+        seen = sorted(self.grid.seen, key=lambda place: place != self.grid.column)
+        return next(
+            (
+                heads[place]
+                for place in seen
+                if heads[place] is not self.baseline and heads[place].token not in self.compared
+            ),
+            None,
+        )
+
+    async def _comparing(self) -> None:
+        """One by one, what is on the screen, beside it."""
+        while (other := self._to_compare()) is not None:
+            baseline = self.baseline
+            assert baseline is not None
+            found: Mapping[str, TaskComparison] | WorkbenchError
+            try:
+                found = await asyncio.to_thread(bench.by_task, baseline, other)
+            except WorkbenchError as error:
+                found = error
+            if baseline is not self.baseline:
+                continue
+            self.compared[other.token] = found
+            if self.sort == "difference" and other is self.chosen:
+                self._arrange()
+            self.grid.refresh()
+            self._show_details()
+
+    # ------------------------------------------------------------------ the chosen cell
+
+    def on_table_moved(self, event: Table.Moved) -> None:
+        self._show_details()
+        self.refresh_keys()
+
+    def _show_details(self) -> None:
+        row, model, pane = self.grid.row, self.chosen, self.query_one("#details")
+        on = self.query_one("#details Sections", Sections)
+        on.begin()
+        if row is None or model is None:
+            entitle(pane, "")
+            on.sentence("No task has all of these words in its name." if self.models else "")
+            on.end()
+            return
+        entitle(pane, f"{model.label} on {row.task}")
+        task = model.figures.get(row.task)
+        if task is None or row.metric not in task.figures:
+            on.sentence(f"{model.label} was not asked. n starts a benchmark.")
+            on.end()
+            return
+        facts: list[tuple[str, str] | tuple[str, str, str]] = []
+        for metric in dict.fromkeys((row.metric, *task.figures)):
+            facts.append((metric, _score(metric, task.figures[metric])))
+            if metric == row.metric and model is not self.baseline:
+                facts += self._against(row, model)
+        facts.append(("setting", f"{report.setting(task.setting)}, {task.setting.harness}, version "
+                      f"{task.setting.version}, {task.n:,} items"))  # fmt: skip
+        if task.truncated:
+            cut = f"{task.truncated:,} of {task.n:,} items: their beginning did not fit into the context"
+            facts.append(("cut off", cut, "warn"))
+        if task.answer_tokens is not None:
+            facts.append(("answers", f"{task.answer_tokens:,.1f} tokens on average"))
+        source = model.sources.get(row.task, model)
+        engine = model.results.model.get("engine") or ""
+        facts.append(("measured", f"{figures.age(self.app.now() - source.created)}, {source.id} with {engine}"))
+        on.pairs(facts)
+        on.end()
+
+    def _against(self, row: Row, model: Gathered) -> list[tuple[str, str] | tuple[str, str, str]]:
+        baseline = self.baseline
+        if baseline is None or row.task not in baseline.figures:
+            return []
+        facts: list[tuple[str, str] | tuple[str, str, str]] = []
+        figure = bench.figure_of(baseline, row)
+        if figure is not None:
+            facts.append(("◆ baseline", f"{_score(row.metric, figure)}  {baseline.label}"))
+        found = self.compared.get(model.token)
+        if found is None:
+            return [*facts, ("difference", "is being worked out ...", "muted")]
+        if isinstance(found, WorkbenchError):
+            return [*facts, ("difference", bench.unreadable(found), "bad")]
+        if row.task not in found:
+            return [*facts, ("difference", "They have no items in common that could be compared.", "muted")]
+        compared = found[row.task]
+        facts.append(("difference", bench.difference_in_words(compared), bench.SIGNS[compared.verdict][1]))
+        flipped = f"{compared.gained:,} now right, {compared.lost:,} now wrong, of {compared.n:,} that both were asked"
+        facts.append(("flipped", flipped))
+        for unlike in compared.unlike:
+            facts.append(("* unlike", f"{unlike}: not the same test", "warn"))
+        return facts
+
+    # ------------------------------------------------------------------ actions
+
+    def _why_empty(self, _: str = "") -> str | None:
+        return None if self.models else "There is no benchmark yet: n starts one."
+
+    why_not_panel = why_not_sort = why_not_order = why_not_filter = why_not_fold = why_not_model = _why_empty
+    why_not_zoom = why_not_export_bench = _why_empty
+
+    def why_not_baseline(self, argument: str = "") -> str | None:
+        if argument and self._named(argument) is None:
+            return f"No model {argument!r} was measured on this panel."
+        return self._why_empty()
+
+    def do_baseline(self, argument: str = "") -> None:
+        model = self._named(argument) if argument else self.chosen
+        assert model is not None
+        self.wanted = model.key
+        self._choose_baseline()
+        self.app.tell(f"{safe.line(model.label)} is the baseline: all others are compared with it.")
+
+    def _named(self, label: str) -> Gathered | None:
+        return next((model for model in self.models if model.label == label), None)
+
+    def do_panel(self, argument: str = "") -> None:
+        known = [*bench.panels_of(self.found), bench.EVERY_PANEL]
+        words = {bench.panel_in_words(panel): panel for panel in reversed(known)}
+        if argument:
+            if argument not in words:
+                raise WorkbenchError(
+                    f"Nothing was measured on a panel {argument!r}.", f"There are: {', '.join(words)}."
+                )
+            self._to_panel(words[argument])
+            return
+        from workbench.tui.screens.menu import Choice, Menu
+
+        choices = []
+        for panel in known:
+            of_panel = [one for one in self.found if panel in (bench.EVERY_PANEL, one.results.panel)]
+            models = len({bench.key_of(one) for one in of_panel})
+            tasks = len({task for one in of_panel for task in one.results.tasks})
+            about = f"{figures.counted(models, 'models')}, {figures.counted(tasks, 'tasks')}"
+            choices.append(Choice(f"={panel}", (), "", safe.line(bench.panel_in_words(panel)), about))
+        self.app.push_screen(
+            Menu("Panel", choices, chosen=f"={self.panel}"),
+            lambda answer: self._to_panel(answer[1:]) if answer else None,
+        )
+
+    def _to_panel(self, panel: str) -> None:
+        self.run_worker(self._gather(panel), group="read", exclusive=True, exit_on_error=True)
+
+    def do_sort(self, argument: str = "") -> None:
+        self.sort = _next(bench.SORTS, self.sort, argument)
+        self._arrange()
+
+    def do_order(self, argument: str = "") -> None:
+        self.ordering = _next(bench.ORDERS, self.ordering, argument)
+        self._arrange()
+
+    def do_fold(self, _: str = "") -> None:
+        self.folded = not self.folded
+        self._arrange()
+
+    def do_model(self, argument: str = "") -> None:
+        if argument:
+            model = self._named(argument)
+            if model is None:
+                raise WorkbenchError(f"No model {argument!r} was measured on this panel.", "m shows those that were.")
+            self.grid.column = list(self.grid.heads).index(model)
+            return
+        from workbench.tui.screens.menu import Choice, Menu
+
+        choices = [
+            Choice(
+                model.label, (), "", safe.line(model.label), f"measured {figures.age(self.app.now() - model.created)}"
+            )
+            for model in self.grid.heads
+        ]
+        chosen = self.chosen.label if self.chosen is not None else ""
+        self.app.push_screen(
+            Menu("Model", choices, chosen=chosen), lambda label: self.do_model(label) if label else None
+        )
+
+    def do_filter(self, argument: str = "") -> None:
+        field = self.query_one("#filter", Input)
+        self.add_class("-filtering")
+        if argument:
+            field.value = argument
+            self._arrange()
+        else:
+            field.focus()
+
+    def on_input_changed(self, _: Input.Changed) -> None:
+        if self.models:
+            self._arrange()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.set_class(bool(event.value.strip()), "-filtering")
+        self.grid.focus()
+
+    def why_not_history(self, _: str = "") -> str | None:
+        return self._why_empty() or (None if self.grid.row is not None else "There is no task.")
+
+    def do_history(self, _: str = "") -> None:
+        from workbench.tui.screens.bench_history import HistoryScreen
+
+        assert self.chosen is not None
+        self.app.push_screen(HistoryScreen(self.models, self.grid.rows, self.chosen, self.grid.row))
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        from workbench.tui.screens.bench_items import ItemsScreen
+
+        row, chosen, baseline = self.grid.row, self.chosen, self.baseline
+        assert row is not None
+        assert chosen is not None
+        if row.task not in chosen.figures:
+            self.app.tell(f"{safe.line(chosen.label)} was not asked {safe.line(row.task)}.", severity="warning")
+            return
+        other = baseline if baseline is not chosen and baseline is not None and row.task in baseline.figures else None
+        self.app.push_screen(ItemsScreen(other, chosen, row.task))
+
+    def do_new(self, _: str = "") -> None:
+        given = {}
+        if self.chosen is not None:
+            given["model"] = str(self.chosen.results.model.get("id") or "")
+            if self.panel not in (None, "", bench.EVERY_PANEL):
+                given["panel"] = self.panel or ""
+        self.app.open_form("benchmark", given)
+
+    def why_not_new(self, _: str = "") -> str | None:
+        return self.app.why_no_stage()
+
+    def why_not_checkpoints(self, _: str = "") -> str | None:
+        return self._why_empty() or self.app.why_no_stage()
+
+    def do_checkpoints(self, _: str = "") -> None:
+        from workbench.tui.bench_start import benchmark_checkpoints
+
+        assert self.chosen is not None
+        benchmark_checkpoints(self.app, self.chosen)
+
+    def do_export_bench(self, argument: str = "") -> None:
+        if not argument:
+            from workbench.tui.screens.menu import Choice, Menu
+
+            choices = [Choice(form, (form[0],), form[0], form, HINTS[form]) for form in report.FORMATS]
+            self.app.push_screen(Menu("Export", choices), lambda form: self.do_export_bench(form) if form else None)
+            return
+        from workbench.tui.bench_start import export
+
+        project, models = self.app.project, list(self.grid.heads)
+        assert project is not None
+        assert self.panel is not None
+        panel = self.panel
+        self.app.in_background(
+            lambda: export(project, models, panel, argument),
+            lambda path: self.app.tell(f"Written: {safe.line(path)}"),
+        )
+
+    def do_zoom(self, _: str = "") -> None:
+        self._zoom(not self.has_class("-zoomed"))
+
+    def why_not_back(self, _: str = "") -> str | None:
+        if self.has_class("-zoomed") or self.has_class("-filtering"):
+            return None
+        return "There is nothing to go back from."
+
+    def do_back(self, _: str = "") -> None:
+        if self.has_class("-zoomed"):
+            self._zoom(False)
+            return
+        self.query_one("#filter", Input).value = ""
+        self.remove_class("-filtering")
+        self._arrange()
+        self.grid.focus()
+
+    def _zoom(self, zoomed: bool) -> None:
+        self.set_class(zoomed, "-zoomed")
+        (self.query_one("#details") if zoomed else self.grid).focus()
+        self.refresh_keys()
+
+
+def _next(options: Mapping[str, str], present: str, wanted: str) -> str:
+    """The option that is wanted, or the one after the present."""
+    names = list(options)
+    if not wanted:
+        return names[(names.index(present) + 1) % len(names)]
+    if wanted not in names:
+        raise WorkbenchError(f"There is no order {wanted!r}.", f"There are: {', '.join(names)}.")
+    return wanted
+
+
+def _score(metric: str, figure: Figure) -> str:
+    """ "45.2% (42.1 to 48.3)"."""
+    from workbench.benchmarks import report
+
+    ends = report.interval(metric, figure)
+    return f"{report.score(metric, figure.value)}{report.unit(metric)}" + (f" ({ends})" if ends else "")
