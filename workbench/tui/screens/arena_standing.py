@@ -128,7 +128,9 @@ class StandingDialog(Dialog[None]):
             names=NAMES,
         )
         on.end()
-        self.query_one(Strengths).show(found.models)
+        strengths = self.query_one(Strengths)
+        strengths.display = bool(found.models)
+        strengths.show(found.models)
         on = self.query_one("#trust", Sections)
         on.begin()
         on.heading(("How far they can be trusted", "strong"))

@@ -41,7 +41,7 @@ class CommandLine(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Table(
-                (Column(title="", width=22), Column(title="", width=10, grow=1)),
+                (Column(title="", width=24, grow=1), Column(title="", width=30, grow=2)),
                 self.cells,
                 key=lambda action: action.id,
                 header=False,
@@ -91,9 +91,10 @@ class CommandLine(Dialog[str | None]):
 
     def cells(self, action: actions.Action) -> list[Text]:
         table = self.query_one(Table)
+        where = "" if action.place == "everywhere" else f"{actions.title_of(action.place)}: "
         return [
             table.assemble(action.verb, (f" {action.argument}", "accent")),
-            table.assemble((f"{actions.title_of(action.place)}: {action.help}", "muted")),
+            table.assemble((f"{where}{action.help}", "muted")),
         ]
 
     def _match(self, text: str) -> None:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from workbench.tui.inspecting import Subject
 
 COLUMNS = (
-    Column(title="Name", width=16, grow=2),
+    Column(title="Name", width=14, grow=1),
     Column(title="Kind", width=11),
-    Column(title="Holds", width=24, grow=2),
+    Column(title="Holds", width=33, grow=1),
     Column(title="Size", width=9, right=True, drop=2),
     Column(title="Made", width=11, right=True, drop=1),
 )

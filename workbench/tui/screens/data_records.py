@@ -25,8 +25,8 @@ from workbench.tui.widgets.table import Column, Table
 COLUMNS = (
     Column(title="Row", width=6, right=True),
     Column(title="", width=1),
-    Column(title="Begins", width=18, grow=3),
-    Column(title="Source", width=14, grow=1, drop=1),
+    Column(title="Begins", width=24, grow=3),
+    Column(title="Source", width=18, grow=1, drop=1),
 )
 MARKS = {
     "accepted": ("✓", "+", "good"),
