@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -20,6 +21,7 @@ from workbench.benchmarks.lookup import resolve
 from workbench.benchmarks.results import Item
 from workbench.corpus.chats.conversations import ConversationWriter
 from workbench.corpus.documents import CorpusWriter
+from workbench.errors import WorkbenchError
 from workbench.store import artifacts
 from workbench.store.artifacts import Artifact
 from workbench.store.catalog import Catalog
@@ -224,6 +226,13 @@ def test_the_corpora_of_the_lineage_are_searched(trained: tuple[Project, list[It
     assert [
         hit.item for hit in contamination(benchmark, corpora_of(project, catalog, benchmark, ["other"])).touched
     ] == ["7"]
+
+
+def test_a_corpus_that_is_gone_is_not_passed_over(trained: tuple[Project, list[Item]], catalog: Catalog) -> None:
+    project, _ = trained
+    shutil.rmtree(project.folder("chats") / "talk")
+    with pytest.raises(WorkbenchError, match="chats/talk, which tuned was made from, is gone"):
+        corpora_of(project, catalog, resolve(project, catalog, "tuned"))
 
 
 def test_the_verb(trained: tuple[Project, list[Item]]) -> None:

@@ -265,6 +265,16 @@ def test_a_single_text_shows_nothing() -> None:
     assert found.value == pytest.approx(-0.2 / math.log(2))
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_perplexities_beyond_floating_point_have_no_interval() -> None:
+    fine = [item(number, log_likelihoods=(-3.0 - number,)) for number in range(10)]
+    absurd = [item(number, log_likelihoods=(-1000.0 * number,)) for number in range(10)]
+    found = statistics.aggregate("perplexity", absurd)
+    assert found is not None
+    assert (found.value, found.low, found.stderr) == (math.inf, None, None)
+    assert statistics.difference("perplexity", fine, absurd) is None
+
+
 def test_a_real_difference_is_found() -> None:
     """70% against 80% on the same 500 items, half of the outcomes shared: found in at least 80% of 300 samples."""
     draw = np.random.default_rng(10)

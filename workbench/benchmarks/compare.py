@@ -112,7 +112,7 @@ def compare(baseline: Benchmark, other: Benchmark) -> Comparison:
         row = _row(task, figures.group, (), figures, pairs, _unlike(figures, theirs), alone)
         if row is None:
             missing[task] = (
-                f"its items do not hold what {figures.main} needs" if pairs else "they were asked no item in common"
+                f"{figures.main} cannot be told from its items" if pairs else "they were asked no item in common"
             )
             continue
         rows.append(row)

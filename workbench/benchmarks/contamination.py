@@ -150,7 +150,7 @@ def contamination(benchmark: Benchmark, corpora: Mapping[str, Path], report: Rep
 def corpora_of(project: Project, catalog: Catalog, benchmark: Benchmark, names: Sequence[str] = ()) -> dict[str, Path]:
     """Name -> folder of the corpora and conversations called `names`; without, of those in the model's lineage.
 
-    Raises `WorkbenchError` if there is none.
+    Raises `WorkbenchError` if there is none, or one of the lineage is gone.
     """
     from workbench.store import artifacts, lineage
 
@@ -165,8 +165,14 @@ def corpora_of(project: Project, catalog: Catalog, benchmark: Benchmark, names: 
     while waiting:
         node = waiting.pop(0)
         waiting += node.inputs
-        if node.kind in KINDS and node.artifact is not None:
-            found[f"{node.kind}/{node.id}"] = artifacts.folder_of(project, node.artifact)
+        if node.kind not in KINDS:
+            continue
+        if node.artifact is None:
+            raise WorkbenchError(
+                f"{node.kind}/{node.id}, which {benchmark.model} was made from, is gone.",
+                "Import it again, or name what is to be searched: --corpus NAME.",
+            )
+        found[f"{node.kind}/{node.id}"] = artifacts.folder_of(project, node.artifact)
     if not found:
         raise WorkbenchError(
             f"No corpus of this project is known to have made {benchmark.model}.", "Name one: --corpus NAME."

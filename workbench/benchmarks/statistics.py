@@ -132,6 +132,8 @@ def aggregate(metric: str, items: Sequence[Item], *, resamples: int = RESAMPLES,
     if len(units_MK) < FEWEST:
         return Estimate(value=value, stderr=None, low=None, high=None, n=n)
     drawn_B = of_sums(resampled_sums(units_MK, resamples, seed))
+    if not np.isfinite(drawn_B).all():  # perplexities beyond floating point
+        return Estimate(value=value, stderr=None, low=None, high=None, n=n)
     low, high = percentiles(drawn_B, len(units_MK))
     return Estimate(value=value, stderr=float(drawn_B.std(ddof=1)), low=low, high=high, n=n)
 
@@ -150,7 +152,9 @@ def figure(metric: str, items: Sequence[Item], *, higher_is_better: bool) -> Fig
 def difference(
     metric: str, first: Sequence[Item], second: Sequence[Item], *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Difference | None:
-    """How `second` differs from `first`, item by item the same questions; None if some lack what the metric needs.
+    """How `second` differs from `first`, item by item the same questions.
+
+    None if some lack what the metric needs, or the difference is no number.
 
     The interval is that of a paired bootstrap (`percentiles`): items (or clusters) are drawn with replacement, the same
     for both (Koehn 2004). `p` is that of McNemar's exact test for right and wrong, else that of the bootstrap.
@@ -168,8 +172,10 @@ def difference(
     units_ML = rows_NL if clusters is None else _summed_by_cluster(rows_NL, clusters)
     value, n = float(gap(rows_NL.sum(axis=0))), len(first)
     low, high, p, test = None, None, 1.0, BOOTSTRAP
-    if len(units_ML) >= FEWEST:
-        drawn_B = gap(resampled_sums(units_ML, resamples, seed))
+    if not math.isfinite(value):  # perplexities beyond floating point
+        return None
+    drawn_B = gap(resampled_sums(units_ML, resamples, seed))
+    if len(units_ML) >= FEWEST and np.isfinite(drawn_B).all():
         low, high = percentiles(drawn_B, len(units_ML))
         p = two_sided(drawn_B, len(units_ML))
     if of_sums is _ratio and clusters is None and _right_or_wrong(rows_NL):
