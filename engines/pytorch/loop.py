@@ -17,6 +17,7 @@ from engines.pytorch.decoder import TrainingModel
 from engines.pytorch.distributed import Processes
 from engines.pytorch.metrics import StepMetrics, diverged
 from engines.pytorch.model import save_model
+from engines.pytorch.requests import requests, stop_asked
 from engines.pytorch.schedule import learning_rate
 from engines.pytorch.sequences import Sequences
 from engines.pytorch.tokenizer import TextTokenizer, copy_tokenizer
@@ -62,7 +63,7 @@ class Training:
                 return self._stop()
             self._step()
             step = self.progress.step
-            stop, checkpoint_now, due = self._requests()
+            stop, checkpoint_now, due = requests(self.reporter, self.metrics, self.processes)
             if due:
                 self.metrics.flush()
             if step == total:
@@ -112,15 +113,8 @@ class Training:
         most = self.recipe.optimizer.max_grad_norm or float("inf")
         return nn.utils.clip_grad_norm_(self.model.parameters(), most)
 
-    def _requests(self) -> tuple[bool, bool, bool]:
-        """(stop?, checkpoint now?, metrics due?), as rank 0 sees them."""
-        reporter = self.reporter
-        answers = [reporter.should_stop(), reporter.checkpoint_requested(), self.metrics.due()]
-        stop, checkpoint, due = (bool(answer) for answer in self.processes.agree([int(answer) for answer in answers]))
-        return stop, checkpoint, due
-
     def _stop_asked(self) -> bool:
-        return bool(self.processes.agree([int(self.reporter.should_stop())])[0])
+        return stop_asked(self.reporter, self.processes)
 
     def _evaluate(self) -> bool:
         """Validate and sample; False if a stop was asked for meanwhile."""

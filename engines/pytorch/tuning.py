@@ -16,6 +16,7 @@ from engines.pytorch.distributed import Processes
 from engines.pytorch.method import Method
 from engines.pytorch.metrics import StepMetrics, diverged
 from engines.pytorch.policy import HELD_OUT
+from engines.pytorch.requests import requests, stop_asked
 from engines.pytorch.schedule import tuning_learning_rate
 from workbench.contract import CheckpointSaved, Finished, Job, Metrics, Reporter, Sample, Stopped
 from workbench.errors import WorkbenchError
@@ -63,7 +64,7 @@ class Tuning:
                 return self._stop()
             self._step()
             step = progress.step
-            stop, checkpoint_now, due = self._requests()
+            stop, checkpoint_now, due = requests(self.reporter, self.metrics, self.processes)
             if due:
                 self.metrics.flush()
             if step == total:
@@ -129,15 +130,8 @@ class Tuning:
             progress.step, made.loss, made.grad_norm, rate, tokens=progress.tokens, more=dict(made.figures)
         )
 
-    def _requests(self) -> tuple[bool, bool, bool]:
-        """(stop?, checkpoint now?, metrics due?), as rank 0 sees them."""
-        reporter = self.reporter
-        answers = [reporter.should_stop(), reporter.checkpoint_requested(), self.metrics.due()]
-        stop, checkpoint, due = (bool(answer) for answer in self.processes.agree([int(answer) for answer in answers]))
-        return stop, checkpoint, due
-
     def _stop_asked(self) -> bool:
-        return bool(self.processes.agree([int(self.reporter.should_stop())])[0])
+        return stop_asked(self.reporter, self.processes)
 
     def _most_tokens(self, steps: int) -> int:
         """What an evaluation may take, so that it is a small part of the time of so many steps."""

@@ -6,92 +6,61 @@ Models that answer or judge are opened through their own engines.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
-from importlib import metadata
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import durable, registry
-from workbench.contract import Capabilities, Finished, Job, LanguageModel, Reporter, Started, Stopped, Warned
-from workbench.errors import WorkbenchError
+from workbench import registry
+from workbench.contract import Job, LanguageModel, Reporter, Warned
+from workbench.corpus.stage_engine import StageEngine
 
 if TYPE_CHECKING:
     from workbench.corpus.progress import ProgressReport
 
-STAGES = ("import-preferences", "candidates", "collect", "judge", "self-instruct")
 LIBRARIES = ("orjson", "pyarrow", "xxhash")
 
 
-class PreferencesEngine:
+class PreferencesEngine(StageEngine):
     """Runs what makes preferences. Resumed, what models write goes on where it was; the others begin anew."""
 
     name = "preferences"
+    module = "workbench.preferences"
+    stages = ("import-preferences", "candidates", "collect", "judge", "self-instruct")
+    libraries = dict(zip(LIBRARIES, LIBRARIES, strict=True))
 
-    def capabilities(self) -> Capabilities:
-        versions = _versions()
-        if missing := [library for library in LIBRARIES if library not in versions]:
-            install = f"pip install {' '.join(missing)}"
-            return Capabilities(available=False, reason=f"{', '.join(missing)} is missing.", install=install)
-        return Capabilities(available=True, stages=STAGES, devices=("cpu",), versions=versions)
+    def run_stage(self, job: Job, reporter: Reporter) -> dict[str, Any] | None:
+        from workbench.corpus.progress import ProgressReport
+        from workbench.recipes.base import validate
 
-    def command(self, job: Job, job_file: Path) -> list[str]:
-        return [sys.executable, "-m", "workbench.preferences", str(job_file)]
+        def warn(message: str) -> None:
+            reporter.emit(Warned(message=message))
 
-    def run(self, job: Job, reporter: Reporter) -> None:
-        from workbench.corpus.progress import Interrupted
+        match job.stage:
+            case "import-preferences":
+                from workbench.preferences.importer import import_preferences
+                from workbench.recipes.chats import ImportPreferencesRecipe
 
-        durable.fresh_directory(job.output)
-        reporter.emit(Started(versions=_versions()))
-        try:
-            report = _run_stage(job, reporter)
-        except Interrupted:
-            report = None
-        if report is None:
-            durable.fresh_directory(job.output)
-            reporter.emit(Stopped())
-            return
-        reporter.emit(Finished(report=report))
+                recipe = validate(ImportPreferencesRecipe, job.recipe)
+                return import_preferences(recipe, job.output, ProgressReport(reporter), warn)
+            case "candidates":
+                from workbench.preferences.writer import write_candidates
+                from workbench.recipes.chats import CandidatesRecipe
 
-    def load(self, model: Path, **options: Any) -> LanguageModel:
-        raise WorkbenchError("This engine runs no models.", "Open the model with pytorch or llamacpp.")
+                return write_candidates(validate(CandidatesRecipe, job.recipe), job, reporter)
+            case "collect":
+                from workbench.recipes.chats import CollectRecipe
 
+                return _collect(validate(CollectRecipe, job.recipe).judgements, job)
+            case "judge":
+                from workbench.preferences.judge import judge
+                from workbench.recipes.chats import JudgeRecipe
 
-def _run_stage(job: Job, reporter: Reporter) -> dict[str, Any] | None:
-    """The report; None if it was stopped."""
-    from workbench.corpus.progress import ProgressReport
-    from workbench.recipes.base import validate
-
-    def warn(message: str) -> None:
-        reporter.emit(Warned(message=message))
-
-    match job.stage:
-        case "import-preferences":
-            from workbench.preferences.importer import import_preferences
-            from workbench.recipes.chats import ImportPreferencesRecipe
-
-            recipe = validate(ImportPreferencesRecipe, job.recipe)
-            return import_preferences(recipe, job.output, ProgressReport(reporter), warn)
-        case "candidates":
-            from workbench.preferences.writer import write_candidates
-            from workbench.recipes.chats import CandidatesRecipe
-
-            return write_candidates(validate(CandidatesRecipe, job.recipe), job, reporter)
-        case "collect":
-            from workbench.recipes.chats import CollectRecipe
-
-            return _collect(validate(CollectRecipe, job.recipe).judgements, job)
-        case "judge":
-            from workbench.preferences.judge import judge
-            from workbench.recipes.chats import JudgeRecipe
-
-            recipe = validate(JudgeRecipe, job.recipe)
-            model = job.inputs.get("model")
-            return judge(recipe, job.inputs["candidates"], model, job.output, ProgressReport(reporter), warn)
-        case "self-instruct":
-            return _self_instruct(job, ProgressReport(reporter), warn)
-    raise WorkbenchError(f"This engine has no stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}.")
+                recipe = validate(JudgeRecipe, job.recipe)
+                model = job.inputs.get("model")
+                return judge(recipe, job.inputs["candidates"], model, job.output, ProgressReport(reporter), warn)
+            case "self-instruct":
+                return _self_instruct(job, ProgressReport(reporter), warn)
+        raise self.no_stage(job.stage)
 
 
 def _self_instruct(job: Job, progress: ProgressReport, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -135,11 +104,3 @@ def _collect(lines: int, job: Job) -> dict[str, Any]:
     with open(written, "rb") as whole, open(copied, "wb") as part:
         part.writelines(islice(whole, lines))
     return collect(Candidates(folder / FILE), Book(copied), job.output) | {"judgements": lines}
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for library in LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[library] = metadata.version(library)
-    return versions

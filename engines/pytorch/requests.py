@@ -1,0 +1,28 @@
+"""What is asked of a training from outside, heard by one process and told to all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engines.pytorch.distributed import Processes
+from engines.pytorch.metrics import StepMetrics
+from workbench.contract import Reporter
+
+
+class Requests(NamedTuple):
+    """As rank 0 sees them."""
+
+    stop: bool
+    checkpoint: bool  # now, and then go on
+    metrics: bool  # are due
+
+
+def requests(reporter: Reporter, metrics: StepMetrics, processes: Processes) -> Requests:
+    """The same on every rank, which all have to ask."""
+    answers = [reporter.should_stop(), reporter.checkpoint_requested(), metrics.due()]
+    return Requests(*(bool(answer) for answer in processes.agree([int(answer) for answer in answers])))
+
+
+def stop_asked(reporter: Reporter, processes: Processes) -> bool:
+    """Only whether to stop; every rank has to ask."""
+    return bool(processes.agree([int(reporter.should_stop())])[0])
