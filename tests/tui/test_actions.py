@@ -17,8 +17,9 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.base import validate
 from workbench.recipes.load import STAGES
 from workbench.store.project import Project
-from workbench.tui import actions
-from workbench.tui.actions import ACTIONS, BY_ACTION
+from workbench.tui import action_list, actions
+from workbench.tui.action_list import ACTIONS
+from workbench.tui.actions import BY_ACTION
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.places import BY_ID, PLACES, SCREENS, screen_for
 from workbench.tui.screens.form import FormScreen
@@ -176,7 +177,7 @@ async def test_the_palette_is_fed_by_the_same_registry(example: Project, app_on:
 
 
 async def test_every_stage_can_be_typed_and_opens_its_form(example: Project, app_on: AppOn) -> None:
-    typed_stages = [stage for stage, *_ in actions.STAGES]
+    typed_stages = [stage for stage, *_ in action_list.STAGES]
     assert set(typed_stages) == set(STAGES) - {"shards"}  # those come with the pretraining
     async with app_on(example).run_test(size=(80, 24)) as pilot:
         await loaded(pilot)

@@ -16,7 +16,7 @@ from textual.screen import Screen
 
 from workbench.errors import WorkbenchError
 from workbench.store.project import Project
-from workbench.tui import actions, remembered, terminal, theme
+from workbench.tui import action_list, actions, remembered, terminal, theme
 from workbench.tui.frame import Frame
 from workbench.tui.places import SCREENS, screen_for
 from workbench.tui.widgets.bars import READ_ONLY
@@ -258,7 +258,7 @@ class WorkbenchApp(Frame):
         remembered.keep_theme(name)
 
 
-for _stage, *_ in actions.STAGES:
+for _stage, *_ in action_list.STAGES:
     _method = _stage.replace("-", "_")
     setattr(WorkbenchApp, f"do_{_method}", partialmethod(WorkbenchApp.start_stage, _stage))
     setattr(WorkbenchApp, f"why_not_{_method}", WorkbenchApp.why_no_stage)
