@@ -240,7 +240,7 @@ def test_rounds_come_to_an_end(serve, tmp_path):
     (tmp_path / "few").mkdir()
     done = Run(tmp_path / "few", endpoint=few.address, rows=500, max_rounds=1)
     assert 0 < done.report["rows"] < 500
-    assert any("of 500 instructions were found in 1 rounds" in e.message for e in done.events if isinstance(e, Warned))
+    assert any("found, of 500, in 1 round." in e.message for e in done.events if isinstance(e, Warned))
 
 
 def test_who_writes_has_to_be_said(tmp_path):

@@ -111,7 +111,8 @@ def self_instruct(
             )
     progress.end()
     if conversations.rows < recipe.rows:
-        warn(f"{conversations.rows:,} of {recipe.rows:,} instructions were found in {found.rounds:,} rounds.")
+        found_ones = amount(conversations.rows, "instructions", "were")
+        warn(f"{found_ones} found, of {recipe.rows:,}, in {amount(found.rounds, 'rounds')}.")
     return {
         "rows": conversations.rows,
         "turns": 2 * conversations.rows,

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from workbench.corpus.chats.encoded import Asked, Conversation, Encoded
 from workbench.corpus.chats.model_folder import TEMPLATE_FILE, load_tokenizer, own_template, read_config, token_text
+from workbench.corpus.chats.rendered import RenderedIds
 from workbench.corpus.chats.template import ChatTemplate, Messages, Rendering
 from workbench.corpus.encoding import byte_of_character
 from workbench.errors import WorkbenchError
@@ -55,6 +55,7 @@ class ChatTokenizer:
         self.bos_id: int | None = ids.get("bos_token")
         self.eos_id: int | None = ids.get("eos_token")
         self.pad_id: int | None = ids.get("pad_token")
+        self._rendered = RenderedIds(self._tokenizer, self.special)
         self._says_add_bos = config.get("add_bos_token")
         self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         own = own_template(folder, config)
@@ -109,7 +110,7 @@ class ChatTokenizer:
     def prompt(self, messages: Messages, tools: Sequence[Any] | None = None) -> np.ndarray:
         """Ids of the messages, ready for the assistant's turn: int32 [L]."""
         rendering = self._template.render(messages, tools, add_generation_prompt=True)
-        return self._ids([rendering])[0][0]
+        return self._rendered.ids([rendering])[0][0]
 
     def answered(
         self, prompt: Messages, completion: Messages, tools: Sequence[Any] | None = None, source: str = ""
@@ -162,7 +163,7 @@ class ChatTokenizer:
 
         No template is used.
         """
-        ids = self._plain.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        ids = self._rendered.plain.encode_batch_fast([text], add_special_tokens=False)[0].ids
         begin = [self.bos_id] if self._adds_bos and self.bos_id is not None else []
         end = [] if self.eos_id is None else [self.eos_id]
         return np.array([*begin, *ids, *end], np.int32)
@@ -206,7 +207,7 @@ class ChatTokenizer:
         return found
 
     def _encode_answers(self, pending: Sequence[Sequence[_Answer]]) -> list[tuple[Encoded, ...]]:
-        encoded = iter(self._ids([answer.whole for answers in pending for answer in answers]))
+        encoded = iter(self._rendered.ids([answer.whole for answers in pending for answer in answers]))
         return [tuple(self._encode_answer(answer, *next(encoded)) for answer in answers) for answers in pending]
 
     def _encode_answer(self, answer: _Answer, ids_L: np.ndarray, offsets_L2: np.ndarray) -> Encoded:
@@ -278,7 +279,9 @@ class ChatTokenizer:
 
     def _encode(self, pending: Sequence[_Spans]) -> list[Encoded]:
         found = []
-        for item, (ids_L, offsets_L2) in zip(pending, self._ids([item.whole for item in pending]), strict=True):
+        for item, (ids_L, offsets_L2) in zip(
+            pending, self._rendered.ids([item.whole for item in pending]), strict=True
+        ):
             begins_L, ends_L = offsets_L2[:, 0], offsets_L2[:, 1]
             trained_L = np.zeros(len(ids_L), bool)
             is_end_L = self.is_end(ids_L)
@@ -298,66 +301,11 @@ class ChatTokenizer:
             found.append(Encoded(ids_L, trained_L, _roles(item.starts, offsets_L2), offsets_L2, item.whole.text))
         return found
 
-    def _ids(self, renderings: Sequence[Rendering]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(ids_L int32, offsets_L2 int32) of each."""
-        encodings = self._tokenizer.encode_batch(
-            [_without(rendering) for rendering in renderings], add_special_tokens=False
-        )
-        found = []
-        for rendering, encoding in zip(renderings, encodings, strict=True):
-            if rendering.plain:
-                found.append(self._ids_with_plain(rendering))
-            else:
-                offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
-                found.append((np.array(encoding.ids, np.int32), offsets))
-        return found
-
-    def _ids_with_plain(self, rendering: Rendering) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and offsets where messages hold texts of special tokens.
-
-        The template's own special tokens are found with those texts blanked out; what is between them is
-        encoded by a tokenizer that knows no special tokens, as the whole one would have done it.
-        """
-        [encoding] = self._tokenizer.encode_batch([_without(rendering)], add_special_tokens=False)
-        special = set(self.special.values())
-        ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
-        done = 0
-
-        def between(start: int, stop: int) -> None:
-            tokenizer = self._plain_later if start else self._plain
-            piece = tokenizer.encode(rendering.text[start:stop], add_special_tokens=False)
-            ids.extend(piece.ids)
-            offsets.extend((start + first, start + last) for first, last in piece.offsets)
-
-        for number, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
-            if number in special and last > first:
-                between(done, first)
-                ids.append(number)
-                offsets.append((first, last))
-                done = last
-        between(done, len(rendering.text))
-        return np.array(ids, np.int32), np.array(offsets, np.int32).reshape(-1, 2)
-
     @cached_property
     def _adds_bos(self) -> bool:
         if self._says_add_bos is not None:
             return bool(self._says_add_bos)
         return self._tokenizer.encode("a", add_special_tokens=True).ids[:1] == [self.bos_id]
-
-    @cached_property
-    def _plain(self) -> Tokenizer:
-        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
-        tokenizer.encode_special_tokens = True
-        return tokenizer
-
-    @cached_property
-    def _plain_later(self) -> Tokenizer:
-        """`_plain` for what does not begin a text: some tokenizers put a space before its first word, once."""
-        written = self._plain.to_str().replace('"prepend_scheme":"first"', '"prepend_scheme":"never"')
-        tokenizer = Tokenizer.from_str(written)
-        tokenizer.encode_special_tokens = True
-        return tokenizer
 
     @cached_property
     def _turn_end(self) -> int | None:
@@ -369,7 +317,7 @@ class ChatTokenizer:
             )
         except WorkbenchError:
             return None
-        ids_L, offsets_L2 = self._ids([rendering])[0]
+        ids_L, offsets_L2 = self._rendered.ids([rendering])[0]
         answered = rendering.text.rfind(probe) + len(probe)
         behind = ids_L[offsets_L2[:, 0] >= answered].tolist()
         return next((number for number in behind if number in self.special.values()), None)
@@ -412,14 +360,6 @@ def _naming(source: str) -> Iterator[None]:
         if not source:
             raise
         raise WorkbenchError(f"{source}: {error.what}", error.remedy) from None
-
-
-def _without(rendering: Rendering) -> str:
-    """The text, of the same length, with the special texts that came from messages blanked out."""
-    text = rendering.text
-    for start, stop in rendering.plain:
-        text = f"{text[:start]}{'.' * (stop - start)}{text[stop:]}"
-    return text
 
 
 def _roles(starts: Sequence[int], offsets_L2: np.ndarray) -> np.ndarray:
