@@ -230,6 +230,17 @@ def test_a_judge_that_talks_rubbish_ends_the_run_and_another_goes_on(answered: P
     assert judged(answered, server).figures["win_rate"]["wins"] == 14
 
 
+def test_a_request_that_a_server_refuses_is_no_verdict(answered: Project, serve: Serve) -> None:
+    def short(body: dict) -> Reply:
+        return (400, "too long") if "Question 5?" in body["messages"][0]["content"] else longer_wins(body)
+
+    done = judged(answered, serve(short))
+    assert (done.figures["no_verdict"], done.figures["without_verdict"]) == (2, 1)
+    assert next(item for item in read_verdicts(done.output) if item.none).said.endswith("status 400: too long.")
+    with pytest.raises(WorkbenchError, match=r"hold no verdict, such as: .*refused with status 400: no such model"):
+        judged(answered, serve(lambda _: (400, "no such model")), run="2-judged")
+
+
 @pytest.mark.parametrize("failure", [(500, "down"), None], ids=["status 500", "connection cut"])
 def test_a_judge_that_goes_away_and_comes_back(answered: Project, serve: Serve, failure: Reply | None) -> None:
     gone, lock = False, threading.Lock()

@@ -17,6 +17,7 @@ from workbench.errors import WorkbenchError
 TIMEOUT_SECONDS = 300
 ATTEMPTS = 5  # of a request that the server could not serve for now
 KEY = "OPENAI_API_KEY"
+UNFIT = (400, 413, 422)  # statuses that are about one request
 
 
 class Written(NamedTuple):
@@ -24,6 +25,10 @@ class Written(NamedTuple):
 
     text: str
     whole: bool
+
+
+class Refused(WorkbenchError):
+    """The server is there, but would not answer this one request; mostly it is too long for its model."""
 
 
 class Author(Protocol):
@@ -73,7 +78,7 @@ class EndpointAuthor:
         self._timeout = timeout_seconds
 
     def write(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Written]:
-        """Raises `WorkbenchError` if the server refuses, or cannot be reached."""
+        """Raises `Refused` if the server would not answer this, `WorkbenchError` if it refuses us, or is not there."""
         written = []
         for number, messages in enumerate(prompts):
             self._check()
@@ -112,9 +117,8 @@ class EndpointAuthor:
                 busy = error.code == 429 or error.code >= 500
                 if not busy or attempt == ATTEMPTS - 1:
                     remedy = f"Set {KEY} to a key that it takes." if error.code in (401, 403) else "Check its log."
-                    raise WorkbenchError(
-                        f"{self._address} refused with status {error.code}: {said[:200]}.", remedy
-                    ) from None
+                    kind = Refused if error.code in UNFIT else WorkbenchError
+                    raise kind(f"{self._address} refused with status {error.code}: {said[:200]}.", remedy) from None
             except ValueError:
                 what = f"{self._address} answered something that is not JSON."
                 raise WorkbenchError(what, "Check the address; it usually ends in /v1.") from None

@@ -22,7 +22,7 @@ from workbench.benchmarks.judging.asking import (
 from workbench.benchmarks.judging.questions import Question
 from workbench.benchmarks.judging.verdicts import Verdict
 from workbench.contract import LanguageModel, Message, Sampling
-from workbench.preferences.authors import EndpointAuthor, ModelAuthor
+from workbench.preferences.authors import EndpointAuthor, ModelAuthor, Refused
 from workbench.preferences.judge import prefers
 
 CHUNK = 8  # verdicts that a model of the project writes together
@@ -103,7 +103,11 @@ class EndpointVerdicts:
             raise error
 
     def _write(self, prompts: Sequence[Sequence[Message]]) -> list[str]:
-        return [item.text for item in self.author.write(prompts, self.sampling)]
+        """One that the server would not answer, as it is too long for it, is a reply without a verdict."""
+        try:
+            return [item.text for item in self.author.write(prompts, self.sampling)]
+        except Refused as refused:
+            return [refused.what for _ in prompts]
 
 
 @dataclass(frozen=True, slots=True)
