@@ -7,16 +7,18 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engines.harness import Request, Splitter, common, scores
 from engines.llamacpp.chat_template import compile_template
 from engines.llamacpp.context import Context, available_threads
 from engines.llamacpp.sampling import Sampler, TextStream
-from engines.llamacpp.scoring import score_pairs, token_probabilities
+from engines.llamacpp.scoring import Scorer, token_probabilities
 from engines.llamacpp.weights import Weights, find_file
 from workbench.contract import Message, Sampling, Score, Token, TokenProbability
 from workbench.errors import WorkbenchError
 
 LARGEST_DEFAULT_CONTEXT = 8192  # tokens; a model made for 131,072 would take gigabytes for keys and values
 PARALLEL = 8  # answers decoded together
+SEQUENCES = 64  # what is scored together: stems and continuations
 
 
 @dataclass(slots=True)
@@ -64,8 +66,9 @@ class LlamaCppModel:
             self._weights,
             length=context_length or min(longest, LARGEST_DEFAULT_CONTEXT),
             threads=threads or available_threads(),
-            sequences=PARALLEL,
+            sequences=SEQUENCES,
         )
+        self._scorer = Scorer(self._context)
         self.context_length = self._context.length
         self.chat_template = self._weights.chat_template()
         self._render = self.chat_template and compile_template(self.chat_template, self._special_tokens())
@@ -91,23 +94,42 @@ class LlamaCppModel:
                     "Shorten it, or begin a new conversation.",
                 )
         self._end_current()
+        self._scorer.forget()
         self._current = self._generate(tokens, sampling)
         return self._current
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        self._end_current()
-        self._held = []
-        return score_pairs(self._context, pairs)
+        splitter = self._splitter()
+        return self._scores([splitter.pair(context, continuation) for context, continuation in pairs])
+
+    def score_texts(self, texts: Sequence[str]) -> list[Score]:
+        splitter = self._splitter()
+        return self._scores([splitter.text(text) for text in texts])
 
     def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
         self._end_current()
         self._held = []
+        self._scorer.forget()
         return token_probabilities(self._context, context, continuation, top=top)
 
     def close(self) -> None:
         self._end_current()
         self._context.close()
         self._weights.close()
+
+    def _splitter(self) -> Splitter:
+        weights = self._weights
+        return Splitter(
+            lambda text: weights.tokenize(text, special=True),
+            start=weights.start(),
+            adds_bos=weights.adds_bos,
+            length=self.context_length,
+        )
+
+    def _scores(self, requests: Sequence[Request]) -> list[Score]:
+        self._end_current()
+        self._held = []
+        return scores(requests, self._scorer.score([window for request in requests for window in request.windows]))
 
     def _generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> Generator[Token]:
         answers = [
@@ -162,7 +184,7 @@ class LlamaCppModel:
             start = len(answer.prompt) - 1
             self._context.share(twin.sequence, sequence, start)
         else:
-            start = min(_common(self._held, answer.prompt), len(answer.prompt) - 1) if sequence == 0 else 0
+            start = min(common(self._held, answer.prompt), len(answer.prompt) - 1) if sequence == 0 else 0
             self._context.forget(sequence, start)
         if sequence == 0:
             del self._held[start:]
@@ -222,9 +244,3 @@ class LlamaCppModel:
     def _special_tokens(self) -> dict[str, str]:
         roles = {"bos_token": self._weights.bos, "eos_token": self._weights.eos, "pad_token": self._weights.pad}
         return {role: self._weights.text(token) for role, token in roles.items() if token is not None}
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """Length of the longest common beginning."""
-    pairs = zip(left, right, strict=False)
-    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(left), len(right)))

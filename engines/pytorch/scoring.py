@@ -3,7 +3,9 @@
 Sorted windows are a tree: each adds only the tokens in which it differs from the one before it. Trees are packed into
 rows of one batch, where every token attends to those on its own path alone (tree attention, as in SpecInfer, Miao et
 al. 2023). The choices of a question share its stem thereby, and choices of one token cost nothing but the stem. A
-beginning that outlasts a row, such as a few-shot header, is computed once as keys and values and kept for later calls.
+beginning that outlasts a row, such as a few-shot header, is computed once as keys and values and kept for the next
+calls. What is computed together follows from one call's windows alone: the same call gives the same numbers to the last
+bit, whatever came before.
 """
 
 from __future__ import annotations
@@ -71,7 +73,6 @@ class Scorer:
         self._device: torch.device = model.device
         self._header: tuple[int, ...] = ()  # what the kept keys and values are of
         self._cache: Any = None
-        self._last: tuple[int, ...] = ()  # a window of the last call: the next may begin as it did
         self._packs: bool | None = None  # not tried yet
 
     @torch.inference_mode()
@@ -89,9 +90,10 @@ class Scorer:
         rows: dict[tuple[int, ...], list[Row]] = {}
         apart: list[int] = []
         for numbers in _alike(windows):
-            header = self._header_of(windows, numbers)
-            if header:
-                rows[header] = pack(windows, numbers, header=len(header))
+            header = _shared(windows, numbers)
+            found = pack(windows, numbers, header=len(header)) if header else []
+            if len(found) > 1:
+                rows[header] = found
             else:
                 apart += numbers
         rows[()] = pack(windows, apart, header=0)
@@ -99,21 +101,7 @@ class Scorer:
             for batch in _batches(packed, BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"])):
                 for number, value, greedy in self._run(batch, ids):
                     results[number] = (results[number][0] + value, results[number][1] and greedy)
-        self._last = windows[0].ids if windows else ()
         return results
-
-    def _header_of(self, windows: Sequence[Window], numbers: Sequence[int]) -> tuple[int, ...]:
-        """The common beginning of the sorted windows `numbers` that is to come from keys and values; may be empty."""
-        first, last = windows[numbers[0]].ids, windows[numbers[-1]].ids
-        # The token whose logits come first stays outside.
-        size = min(common(first, last), *(len(windows[number].stem) - 1 for number in numbers))
-        kept, seen = common(self._header, first[:size]), common(self._last, first[:size])
-        # Questions that happen to begin alike are no reason to compute a header again that is longer by some tokens.
-        if size - kept >= HEADER_TOKENS and len(pack(windows, numbers, header=size)) > 1:
-            return first[:size]
-        if seen - kept >= HEADER_TOKENS:
-            return first[:seen]
-        return first[: kept if kept >= HEADER_TOKENS else 0]
 
     def _run(self, rows: Sequence[Row], header: tuple[int, ...]) -> Iterator[tuple[int, float, bool]]:
         """(window, log-probability, whether it was the likeliest) of each scored token."""
@@ -165,16 +153,14 @@ class Scorer:
 
     def _after(self, header: tuple[int, ...], rows: int) -> Any:
         """The keys and values of `header` for each of so many rows."""
-        kept = common(self._header, header)
-        if kept < len(header):
+        if header != self._header:
             self._cache = DynamicCache()
             ids_1L = torch.tensor([header], device=self._device)
             self._model.base_model(input_ids=ids_1L, past_key_values=self._cache, use_cache=True)
             self._header = header
         cache = DynamicCache()
         for number, layer in enumerate(self._cache.layers):
-            keys, values = (item[:, :, : len(header)].expand(rows, -1, -1, -1) for item in (layer.keys, layer.values))
-            cache.update(keys, values, number)
+            cache.update(*(item.expand(rows, -1, -1, -1) for item in (layer.keys, layer.values)), number)
         return cache
 
     def _alone(self, window: Window) -> tuple[float, bool]:
@@ -235,6 +221,16 @@ def _alike(windows: Sequence[Window]) -> Iterator[list[int]]:
         group.append(number)
     if group:
         yield group
+
+
+def _shared(windows: Sequence[Window], numbers: Sequence[int]) -> tuple[int, ...]:
+    """What the sorted windows `numbers` begin with, without the token whose logits come first.
+
+    In whole multiples of HEADER_TOKENS: questions that happen to begin alike seldom make another header of it.
+    """
+    first, last = windows[numbers[0]].ids, windows[numbers[-1]].ids
+    size = min(common(first, last), *(len(windows[number].stem) - 1 for number in numbers))
+    return first[: size // HEADER_TOKENS * HEADER_TOKENS]
 
 
 def _batches(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
