@@ -16,6 +16,7 @@ from workbench.store.project import Project
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.screens.compare import CompareScreen
 from workbench.tui.widgets.chart import Chart
+from workbench.tui.widgets.table import Table
 
 AppOn = Callable[..., WorkbenchApp]
 Snap = Callable[..., bool]
@@ -139,3 +140,12 @@ def test_other_terminals(snap_compare: Snap, example: Project, app_on: AppOn, lo
         await until(pilot, lambda: "5.77M" in text_of(pilot))
 
     assert snap_compare(app_on(example, **{look: True}), terminal_size=(120, 36), run_before=before)
+
+
+async def test_a_row_that_is_turned_about_has_no_colours_of_its_own(example: Project, app_on: AppOn) -> None:
+    async with app_on(example, few_colours=True).run_test(size=(120, 36)) as pilot:
+        await at_runs(pilot)
+        table = pilot.app.screen.query_one(Table)
+        styles = [segment.style for segment in table.render_line(table.cursor + 1) if segment.style is not None]
+        assert all(style.reverse and not style.dim for style in styles)
+        assert len({str(style.color) for style in styles}) == 1

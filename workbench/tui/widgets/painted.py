@@ -49,6 +49,14 @@ class Painted(Mixin):
         """The background of a row under the cursor."""
         return styles(self.app.current_theme)[name]
 
+    def under_cursor(self, line: Text, *, focused: bool) -> Text:
+        """The line with the cursor on it. Turned about, colours would be grounds, and what is dim hard to read."""
+        ground = self.ground("cursor" if focused else "cursor-blurred")
+        if ground.reverse:
+            line = Text(line.plain, no_wrap=True, end="")
+        line.stylize_before(ground)
+        return line
+
     def assemble(self, *parts: str | tuple[str, str], **options: Any) -> Text:
         """`Text` of plain strings and (string, style name) pairs; never parsed as markup."""
         text = Text(no_wrap=True, end="", **options)

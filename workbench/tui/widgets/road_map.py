@@ -149,7 +149,7 @@ class RoadMap(Painted, Static, can_focus=True):
                 line.append_text(part)
                 line.truncate(self.size.width, overflow="ellipsis", pad=True)
                 if chosen:
-                    line.stylize_before(self.ground("cursor" if self.has_focus else "cursor-blurred"))
+                    line = self.under_cursor(line, focused=self.has_focus)
                 lines.append(line)
         return self.joined(lines)
 

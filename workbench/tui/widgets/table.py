@@ -135,7 +135,7 @@ class Table(Painted, ScrollView, can_focus=True):
         line = self._line(self.cells(self.rows[place]), width)
         if place == self.cursor:
             line.append(" " * (width - line.cell_len))
-            line.stylize_before(self.ground("cursor" if self.has_focus else "cursor-blurred"))
+            line = self.under_cursor(line, focused=self.has_focus)
         return self._strip(line, width)
 
     def _line(self, cells: Sequence[Text], width: int) -> Text:
