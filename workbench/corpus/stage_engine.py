@@ -18,7 +18,7 @@ from workbench.errors import WorkbenchError
 class StageEngine(ABC):
     """Satisfies `workbench.contract.Engine`. A stopped stage leaves nothing in its output."""
 
-    name: ClassVar[str]
+    name: str
     module: ClassVar[str]  # that runs a job: python -m MODULE JOB.JSON
     stages: ClassVar[tuple[str, ...]]
     libraries: ClassVar[Mapping[str, str]]  # distribution -> what to install

@@ -99,9 +99,9 @@ def batch_in_words(facts: Facts, batch: BatchView) -> list[tuple[str, str, str]]
     ]
     if facts.cut:
         fell = f", {figures.count(facts.cut_tokens)} tokens fall off" if facts.cut_tokens else ""
-        found.append(("cut off", f"{facts.cut:,} rows{fell}", "warn"))
+        found.append(("cut off", f"{figures.counted(facts.cut, 'rows')}{fell}", "warn"))
     if facts.untrained:
-        found.append(("left out", f"{facts.untrained:,} rows with nothing to train on", "warn"))
+        found.append(("left out", f"{figures.counted(facts.untrained, 'rows')} with nothing to train on", "warn"))
     found.append(("packed", "yes" if facts.packing else "no", "text"))
     if facts.template:
         found.append(("template", facts.template, "text"))
