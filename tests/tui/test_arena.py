@@ -144,6 +144,23 @@ async def test_a_verdict_is_kept_and_the_next_pair_shows(project: Project, rain:
         assert "3 judged · 0 to go" in status(pilot)
 
 
+async def test_what_only_compares_models_is_kept_apart(project: Project, rain: Path, app_on: AppOn) -> None:
+    async with app_on(project).run_test(size=(120, 36)) as pilot:
+        screen = await ranking(pilot, "m")
+        assert "Arena: evaluation of rain" in text_of(pilot)
+        assert "trains nothing" in str(screen.why_not_edit())
+        file = judgements.evaluations_of(rain)
+        shown: set[str] = set()
+        for _ in range(3):
+            await until(pilot, lambda: screen.answers and screen.answers[0].id not in shown and not screen.unread)
+            shown.update(answer.id for answer in screen.answers)
+            await pilot.press("1")
+        await until(pilot, lambda: len(said(file)) == 3)
+        await until(pilot, lambda: "All pairs of different models are judged." in words_of(pilot))
+        assert "workbench preferences stats rain" in words_of(pilot)
+    assert not rain.exists()  # what trains knows nothing of it
+
+
 async def test_names_are_hidden_until_the_verdict(project: Project, rain: Path, app_on: AppOn) -> None:
     async with app_on(project).run_test(size=(120, 36)) as pilot:
         screen = await ranking(pilot)

@@ -328,6 +328,12 @@ class AnswersScreen(WorkbenchScreen):
                 f"The last {left:,} pairs are before others at this moment, or were skipped.",
                 ("i", "what the judgements have come to"), ("z", "take the last one back"),
             )  # fmt: skip
+        elif self.ranking.evaluation:
+            none.say(
+                f"All pairs of different models are judged. How often each wins: workbench preferences stats {name}.",
+                ("i", "what the judgements have come to"), ("z", "take the last one back"),
+                ("Esc", "to the other sets"),
+            )  # fmt: skip
         else:
             what = "sets" if self.ranking.whole_sets else "pairs"
             none.say(
