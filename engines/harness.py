@@ -67,7 +67,7 @@ class Splitter:
         before = self._context(context)
         after = tuple(self._encode(continuation)) if not context else self._whole(context + continuation)[len(before) :]
         if not context:
-            begin = self._beginning()
+            begin = self.beginning()
             before, after = (begin, after) if after[:1] != begin else (after[:1], after[1:])
         if not after:
             raise WorkbenchError(f"The continuation {given[:60]!r} has no tokens of its own.", "Leave this pair out.")
@@ -82,14 +82,15 @@ class Splitter:
         Raises `WorkbenchError` if the model has no token to begin a text with.
         """
         ids = self._whole(text)
-        return Request(self._windows((*self._beginning(), *ids), len(ids)))
+        return Request(self._windows((*self.beginning(), *ids), len(ids)))
 
     def _whole(self, text: str) -> tuple[int, ...]:
         ids = tuple(self._encode(text))
         adds = self._adds_bos and ids[:1] != (self._start,)
-        return (*self._beginning(), *ids) if adds else ids
+        return (*self.beginning(), *ids) if adds else ids
 
-    def _beginning(self) -> tuple[int]:
+    def beginning(self) -> tuple[int]:
+        """BOS, else EOS. Raises `WorkbenchError` if the model has neither."""
         if self._start is None:
             raise WorkbenchError("The context is empty.", "This model has no BOS token to begin with: write a word.")
         return (self._start,)

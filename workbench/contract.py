@@ -329,6 +329,17 @@ class TellsProbabilities(Protocol):
 
 
 @runtime_checkable
+class TellsDistributions(Protocol):
+    """A language model that tells at every place of a text how likely all tokens are, so that two can be compared."""
+
+    def distributions(self, tokens: Sequence[int], places: int) -> Iterator[Any]:
+        """Logits, float32 of shape (up to `places`, vocabulary), of what stands at each place of `tokens`.
+
+        The first token follows BOS, else EOS. Raises `WorkbenchError` if they do not fit into the context.
+        """
+
+
+@runtime_checkable
 class RewardModel(Protocol):
     """What says how good an answer is; `RewardEngine.open_reward` returns one."""
 

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engines.harness import Request, Splitter, common, scores
 from engines.llamacpp.chat_template import compile_template
 from engines.llamacpp.context import Context, available_threads
+from engines.llamacpp.distributions import distributions
 from engines.llamacpp.sampling import Sampler, TextStream
 from engines.llamacpp.scoring import Scorer, token_probabilities
 from engines.llamacpp.weights import Weights, find_file
@@ -111,6 +113,12 @@ class LlamaCppModel:
         self._held = []
         self._scorer.forget()
         return token_probabilities(self._context, context, continuation, top=top)
+
+    def distributions(self, tokens: Sequence[int], places: int) -> Iterator[Any]:
+        self._end_current()
+        self._held = []
+        self._scorer.forget()
+        return distributions(self._context, tokens, places)
 
     def close(self) -> None:
         self._end_current()

@@ -98,6 +98,18 @@ class TransformersModel:
             )
         ]
 
+    @torch.inference_mode()
+    def distributions(self, tokens: Sequence[int], places: int) -> Iterator[Any]:
+        start = self._splitter().beginning()
+        if len(tokens) > self.context_length:
+            raise WorkbenchError(
+                f"A text of {len(tokens):,} tokens does not fit into the context of {self.context_length:,}.",
+                "Shorten it.",
+            )
+        ids_1L = torch.tensor([[*start, *tokens[:-1]]], device=self._device)
+        logits_LV = self._model(input_ids=ids_1L, use_cache=False).logits[0]
+        return (piece_PV.float().cpu().numpy() for piece_PV in logits_LV.split(places))
+
     def close(self) -> None:
         del self._model, self._scorer
         if self._device.type == "cuda":

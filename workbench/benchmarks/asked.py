@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench.benchmarks import code, harness, task_data
+from workbench.benchmarks import code, divergence, harness, task_data
 from workbench.benchmarks.panels import Panel, TaskChoice, choices
 from workbench.benchmarks.tasks import TEXT, expand
 from workbench.errors import WorkbenchError
@@ -26,14 +26,19 @@ def require_allowed(project_root: Path, recipe: BenchmarkRecipe) -> None:
     code.require_allowed(recipe.allow_code, [name for name in names if harness.settings(name).get("unsafe_code")])
 
 
-def fingerprint(project_root: Path, recipe: BenchmarkRecipe) -> str:
+def fingerprint(project_root: Path, recipe: BenchmarkRecipe, model: str) -> str:
     """A hash of the tasks, how the panel puts them, and the local data that they are asked on.
+
+    `model` is the identity of what is measured.
 
     Raises `WorkbenchError` for a panel, a task or a text that there is not.
     """
     plain: list[Any] = []
     for choice in chosen(project_root, recipe):
         settings = choice.model_dump()
+        if divergence.is_one(choice.task):
+            plain.append([divergence.NAME, settings["limit"], divergence.fingerprint(choice, project_root, model)])
+            continue
         if choice.task.startswith(TEXT):
             file = project_root / choice.task.removeprefix(TEXT)
             try:

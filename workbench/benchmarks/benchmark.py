@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import registry
-from workbench.benchmarks import harness, results
+from workbench.benchmarks import divergence, harness, results
 from workbench.benchmarks.answered import Answered, file_of
 from workbench.benchmarks.code import require_allowed
 from workbench.benchmarks.panels import Panel, choices
@@ -23,6 +23,7 @@ from workbench.store.artifacts import Artifact, read_manifest
 from workbench.store.project import Project, open_project
 
 SECONDS_BETWEEN_EVENTS = 0.2
+SPEED_PROMPT = 64  # tokens before the answer whose speed is measured
 CUDA_SCALE = 32  # how many times as much as on a CPU is asked at once
 
 
@@ -42,23 +43,45 @@ def benchmark(recipe: BenchmarkRecipe, job: Job, reporter: Reporter) -> dict[str
     folder = job.inputs["model"]
     made, project = read_manifest(folder), open_project(folder.parent.parent)
     chosen = choices(recipe.tasks) if recipe.tasks else Panel.read(project.root, recipe.panel).tasks
+    apart = [choice for choice in chosen if divergence.is_one(choice.task)]
     tasks = load_tasks(
-        chosen, project.root, shots=recipe.shots, limit=recipe.limit, chat_template=recipe.chat_template, warn=warn
+        [choice for choice in chosen if choice not in apart],
+        project.root,
+        shots=recipe.shots,
+        limit=recipe.limit,
+        chat_template=recipe.chat_template,
+        warn=warn,
     )
     require_allowed(recipe.allow_code, [name for name, loaded in tasks.items() if loaded.code])
     engine = registry.CHATS_WITH[made.kind]
     progress = _Progress(reporter)
     progress.say("opening the model")
-    model = _open(engine, _weights(project, made, folder, recipe.checkpoint))
+    weights = _weights(project, made, folder, recipe.checkpoint)
+    model = _open(engine, weights)
+    facts: dict[str, Any] = {"bytes": divergence.weights_bytes(weights)}
     answered = Answered(file_of(project, made.identity, engine, recipe.checkpoint))
     try:
         scale = CUDA_SCALE if registry.engine(engine).capabilities().devices[:1] not in ((), ("cpu",)) else 1
         bridge = Bridge(model, answered, seed=recipe.seed, advance=progress.advance, scale=scale)
         progress.say("writing the prompts")
+        compared = [
+            divergence.Divergence(
+                choice, project.root, made, engine, model, limit=recipe.limit, checkpoint=recipe.checkpoint
+            )
+            for choice in apart
+        ]
         sizes = {name: build(loaded, bridge) * (recipe.samples if loaded.code else 1) for name, loaded in tasks.items()}
-        progress.total = sum(sizes.values())
+        progress.total = sum(sizes.values()) + sum(len(one.windows) for one in compared)
         figures: dict[str, TaskFigures] = {}
         items: list[Item] = []
+        for one in compared:
+            progress.say(one.name)
+            figures[one.name], found = one.outcome(bridge.kept(one.windows, one.key, one.ask))
+            items += found
+            one.close()
+            progress.finish(len(one.windows))
+            progress.say("measuring the speed")
+            facts |= {"tokens_per_second": divergence.speed(model, one.prompt(SPEED_PROMPT), time.perf_counter)}
         for name, loaded in tasks.items():
             progress.say(name)
             assert recipe.temperature is not None
@@ -80,7 +103,7 @@ def benchmark(recipe: BenchmarkRecipe, job: Job, reporter: Reporter) -> dict[str
         Results(
             model={
                 "kind": made.kind, "name": made.name, "id": made.id, "identity": made.identity, "engine": engine,
-                "checkpoint": recipe.checkpoint,
+                "checkpoint": recipe.checkpoint, **facts,
             },
             panel="" if recipe.tasks else recipe.panel,
             tasks=figures,
@@ -90,7 +113,7 @@ def benchmark(recipe: BenchmarkRecipe, job: Job, reporter: Reporter) -> dict[str
         ),
         items,
     )  # fmt: skip
-    return _report(figures, len(items), bridge.computed, bridge.known)
+    return _report(figures, len(items), bridge.computed, bridge.known) | facts
 
 
 def _report(figures: Mapping[str, TaskFigures], items: int, computed: int, known: int) -> dict[str, Any]:

@@ -117,6 +117,14 @@ class Bridge(LM):
         self._ask(chunks, keyed, self._write)
         return [self.answered.get(keyed[row]) for row in rows]
 
+    def kept(
+        self, requests: Sequence[Any], parts: Callable[[Any], Sequence[Any]], ask: Callable[[Any], Any]
+    ) -> list[Any]:
+        """What `ask` answers to each request, one at a time; `parts` are what a request is known by."""
+        keyed = {request: key_of(*parts(request)) for request in dict.fromkeys(requests)}
+        self._ask([[request] for request in keyed], keyed, lambda chosen: [ask(request) for request in chosen])
+        return [self.answered.get(keyed[request]) for request in requests]
+
     def _write(self, rows: Sequence[tuple[str, Sampling, int]]) -> list[dict[str, Any]]:
         _, sampling, number = rows[0]
         prompts, cut = zip(*(self._fitting(row[0], sampling.max_tokens) for row in rows), strict=True)

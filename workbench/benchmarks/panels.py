@@ -20,7 +20,9 @@ FOLDER = "panels"  # in the project
 class TaskChoice(Section):
     """One task, or one group of tasks, and how it is put. What is None is left to the harness's own setting."""
 
-    task: str = Field(description="A task or a group of lm-eval's, a task of the project's own, or text:FILE.")
+    task: str = Field(
+        description="A task or a group of lm-eval's, a task of the project's own, text:FILE, or divergence."
+    )
     shots: int | None = Field(None, ge=0, description="Worked examples before each question.")
     limit: int | None = Field(None, ge=1, description="Only the first so many items.")
     chat_template: bool | None = Field(None, description="Whether questions are put as turns of a chat.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from workbench.benchmarks.results import Figure, Setting, TaskFigures
+from workbench.benchmarks.results import Figure, Results, Setting, TaskFigures
 
 if TYPE_CHECKING:
     from workbench.benchmarks.lookup import Benchmark
@@ -23,6 +23,7 @@ SHARES = (
     "mc1",
     "mc2",
     "win_rate",
+    "top1",
 )  # how metrics begin that are written in percent
 COLUMNS = (
     "model", "kind", "checkpoint", "engine", "panel", "task", "group", "metric", "main", "value", "low", "high",
@@ -35,6 +36,8 @@ def score(metric: str, value: float) -> str:
     """A score as people read it: 45.2 (percent) of a share, else a number of four digits."""
     if metric.startswith(SHARES):
         return f"{100 * value:.1f}"
+    if 0 < abs(value) < 0.1:
+        return f"{value:.2g}"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
@@ -63,7 +66,27 @@ def setting(found: Setting) -> str:
         parts.append(f"first {found.limit:,}")
     if found.data:
         parts.append(f"own data {found.data[:8]}")
+    if found.against:
+        parts.append(f"against {found.against}")
     return ", ".join(parts)
+
+
+BESIDE = {"token_perplexity": "perplexity", "top1_agreement": "top-1 agreement", "kl_99": "KL, 99% quantile"}
+"""Metrics of a comparison with the unquantised model that are shown beside the one that stands for it."""
+
+
+def facts(found: Results) -> dict[str, str]:
+    """What is known of a model beside its scores: size of its weights, speed of writing, what quantisation changed."""
+    shown = {}
+    if size := found.model.get("bytes"):
+        shown["size"] = f"{size / 1e6:,.1f} MB"
+    if rate := found.model.get("tokens_per_second"):
+        shown["speed"] = f"{rate:,.1f} tokens/s"
+    for name, task in found.tasks.items():
+        for metric, label in BESIDE.items():
+            if metric in task.figures:
+                shown[f"{label} ({name})"] = _cell(task, metric) + unit(metric)
+    return shown
 
 
 def tasks_of(benchmark: Benchmark) -> dict[str, TaskFigures]:
@@ -123,6 +146,9 @@ def _markdown(benchmarks: Sequence[Benchmark], tables: Sequence[Mapping[str, Tas
         rows.append(
             [name, f"{first.main} {unit(first.main)}{arrow}".strip(), str(first.n), setting(first.setting), *cells]
         )
+    beside = [facts(one.results) for one in benchmarks]
+    for name in dict.fromkeys(name for known in beside for name in known):
+        rows.append([name, "", "", "", *(known.get(name, "–") for known in beside)])
     head = ["task", "metric", "items", "setting", *(_escaped(one.model) for one in benchmarks)]
     lines = [head, ["---", "---", "---:", "---", *("---:" for _ in benchmarks)], *rows]
     panels = ", ".join(dict.fromkeys(one.panel for one in benchmarks))

@@ -29,6 +29,7 @@ class Setting:
     harness: str  # "lm-eval 0.4.13"
     data: str = ""  # SHA-256 of local data; empty where the data came from the hub
     limit: int | None = None  # only the first so many items
+    against: str = ""  # the model that it was held against, where it was: "export smol-f16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,8 @@ class TaskFigures:
 class Results:
     """All figures of one model on one panel."""
 
-    model: Mapping[str, Any]  # {"kind", "name", "id", "identity", "engine", "checkpoint": step or None}
+    model: Mapping[str, Any]  # {"kind", "name", "id", "identity", "engine", "checkpoint": step or None,
+    # "bytes": of its weights, and where it was measured "tokens_per_second" of generating}
     panel: str
     tasks: Mapping[str, TaskFigures]
     seconds: float = 0.0

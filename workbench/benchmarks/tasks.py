@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.benchmarks import building, harness, own_tasks, task_data, texts
+from workbench.benchmarks import building, divergence, harness, own_tasks, task_data, texts
 from workbench.benchmarks.panels import TaskChoice
 from workbench.benchmarks.task_rows import read_text
 from workbench.errors import WorkbenchError
@@ -112,7 +112,7 @@ def expand(choice: TaskChoice, project_root: Path, warn: Callable[[str], None]) 
 
     Raises `WorkbenchError` for an unknown name.
     """
-    if choice.task.startswith(TEXT):
+    if choice.task.startswith(TEXT) or divergence.is_one(choice.task):
         return [choice]
     name = harness.resolve(choice.task)
     if task_data.record(project_root, name) is not None or name in harness.tasks():
@@ -145,6 +145,8 @@ def own_question(task: Any, doc: Any, prompt: str) -> dict[str, str]:
 
 
 def _need(choice: TaskChoice, project_root: Path) -> Need:
+    if divergence.is_one(choice.task):
+        return Need(task=choice.task, data="local")  # what was held out of the model's own training, or a text
     if choice.task.startswith(TEXT):
         here = text_file(choice, project_root).is_file()
         return Need(task=choice.task, data="local", lacks="" if here else "data")

@@ -21,7 +21,7 @@ from workbench.store.artifacts import resolve_any
 KINDS = ("model", "export")
 FIELDS = [field for field in recipe_fields(BenchmarkRecipe) if field.path not in ("model", "checkpoint", "tasks")]
 ALL = "all"
-TEXT = "text:"
+WITH_TEXT = ("text", "divergence")  # tasks that are named with a text
 
 
 def command() -> click.Command:
@@ -75,7 +75,8 @@ def command() -> click.Command:
 
 def _absolute(task: str) -> str:
     """A text's path does not depend on where the run is."""
-    return f"{TEXT}{Path(task.removeprefix(TEXT)).expanduser().resolve()}" if task.startswith(TEXT) else task
+    kind, colon, file = task.partition(":")
+    return f"{kind}:{Path(file).expanduser().resolve()}" if colon and kind in WITH_TEXT else task
 
 
 def _steps(model: str, wanted: str) -> Sequence[int | None]:

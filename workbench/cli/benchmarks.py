@@ -101,6 +101,8 @@ def show(as_json: bool, name: str, panel: str | None) -> None:
         ("task", "metric", "score", "95% interval", "items", "truncated", "answer tokens", "setting"), rows,
         right=("score", "95% interval", "items", "truncated", "answer tokens"),
     )  # fmt: skip
+    if known := [text for name, text in report.facts(made.results).items() if name in ("size", "speed")]:
+        note(f"{made.model}: {', '.join(known)}")
 
 
 @benchmarks.command("export")

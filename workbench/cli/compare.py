@@ -83,6 +83,8 @@ def compare_models(
         _two(found[0], task)
     else:
         _several(found, task)
+    if task is None:
+        _facts([baseline, *others])
     if with_flips:
         for other in others:
             _print_flips(baseline, other, task)
@@ -147,6 +149,20 @@ def _several(found: Sequence[Comparison], task: str | None) -> None:
         right=(found[0].baseline, *others, "items"),
     )
     note("Differences to the baseline; each model's are adjusted by Holm for its number of tasks.")
+
+
+def _facts(benchmarks: Sequence[Benchmark]) -> None:
+    """What is known of the models beside scores, where something was measured that scores do not say."""
+    known = [report.facts(one.results) for one in benchmarks]
+    names = list(dict.fromkeys(name for facts in known for name in facts))
+    if not set(names) - {"size"}:
+        return
+    click.echo()
+    table(
+        ("", *(one.model for one in benchmarks)),
+        [[name, *(facts.get(name, "–") for facts in known)] for name in names],
+        right=tuple(one.model for one in benchmarks),
+    )
 
 
 def _difference(row: TaskComparison) -> Text:

@@ -190,7 +190,7 @@ def _step(
         from workbench.benchmarks import asked
 
         asked.require_allowed(project.root, recipe)
-        identities["panel"] = asked.fingerprint(project.root, recipe)
+        identities["panel"] = asked.fingerprint(project.root, recipe, inputs["model"]["identity"])
     identity = identity_of(recipe.identity(), identities)
     made = by_identity(project, catalog, recipe.produces, identity, prefer=recipe.title())
     if made is not None and made.name != recipe.title() and not any_name:
