@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical, VerticalScroll
+from textual.timer import Timer
 from textual.widgets import Input
 
 from workbench import figures
@@ -28,6 +29,7 @@ from workbench.tui.widgets.table import Table
 
 SCORE = 5  # columns: "100.0"
 DIFFERENCE = 6  # columns: "▲+12.3"
+REST_SECONDS = 0.06  # of the cursor, before its cell is explained and its column compared
 HINTS = {"markdown": "to be read", "csv": "a row for each model, task and metric", "json": "everything"}
 
 
@@ -62,6 +64,7 @@ class BenchScreen(WorkbenchScreen):
         self.compared: dict[tuple[tuple[str, str], ...], Mapping[str, TaskComparison] | WorkbenchError] = {}
         self._ids: frozenset[str] | None = None  # of the benchmarks that were read
         self._scales: dict[str, tuple[float, float]] = {}
+        self._resting: Timer | None = None
 
     def body(self) -> ComposeResult:
         yield Empty("No benchmark yet.", id="none")
@@ -170,7 +173,6 @@ class BenchScreen(WorkbenchScreen):
         place = next((number for number, model in enumerate(heads) if model.key == wanted), 0)
         grid.show(heads, rows, place)
         self._title()
-        self._show_details()
 
     def _title(self) -> None:
         live = self.app.live
@@ -249,11 +251,17 @@ class BenchScreen(WorkbenchScreen):
     # ------------------------------------------------------------------ comparing
 
     def on_grid_shifted(self, _: Grid.Shifted) -> None:
+        self._rest()
+
+    def _rest(self) -> None:
+        """Once the cursor rests: what is known of its cell, and what its neighbours differ by."""
+        if self._resting is not None:
+            self._resting.stop()
+        self._resting = self.set_timer(REST_SECONDS, self._settle)
+
+    def _settle(self) -> None:
         self._show_details()
         self.refresh_keys()
-        self._compare()
-
-    def _compare(self) -> None:
         if self._to_compare() is not None and not any(worker.group == "compare" for worker in self.workers):
             self.run_worker(self._comparing(), group="compare", exit_on_error=True)
 
@@ -293,8 +301,7 @@ class BenchScreen(WorkbenchScreen):
     # ------------------------------------------------------------------ the chosen cell
 
     def on_table_moved(self, event: Table.Moved) -> None:
-        self._show_details()
-        self.refresh_keys()
+        self._rest()
 
     def _show_details(self) -> None:
         row, model, pane = self.grid.row, self.chosen, self.query_one("#details")

@@ -15,6 +15,7 @@ from workbench.tui.bench import Gathered, Row, history
 from workbench.tui.bench_start import benchmark_checkpoints
 from workbench.tui.live import Changes
 from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.screens.bench_items import ItemsScreen
 from workbench.tui.widgets.chart import Chart, Series
 from workbench.tui.widgets.interval import interval
 from workbench.tui.widgets.table import Column, Table
@@ -92,8 +93,7 @@ class HistoryScreen(WorkbenchScreen):
         chart.empty = f"It is not known how many steps {safe.line(self.model_name)} was trained for."
         unit = f" ({report.unit(self.metric)})" if report.unit(self.metric) else ""
         series = Series(safe.line(f"{self.row.task} {self.metric}{unit}"), curve, "accent", spans=spans)
-        dots = Series("", curve, "accent", marks=True)
-        chart.plot([series, dots] if len(curve) > 1 else [series])
+        chart.plot([series])
         entitle(pane, f"{self.row.task} over the steps", "" if len(curve) > 1 else "k measures every kept checkpoint")
         table = self.query_one(Table)
         table.set_rows(self.points)
@@ -109,7 +109,7 @@ class HistoryScreen(WorkbenchScreen):
         task = model.figures[self.row.task]
         first = self.points[0][1].figures[self.row.task]
         unlike = task.setting != first.setting
-        said = report.setting(task.setting) + (", finished" if finished and step is not None else "")
+        said = ("the finished model, " if finished and step is not None else "") + report.setting(task.setting)
         return [
             on.assemble((shown, "strong" if finished else "text")),
             on.assemble(f"{report.score(self.metric, figure.value)}{report.unit(self.metric)}"),
@@ -117,6 +117,12 @@ class HistoryScreen(WorkbenchScreen):
             interval(on, figure, min(ends), max(ends), BAR),
             on.assemble((f"* {said}: unlike the first" if unlike else said, "warn" if unlike else "muted")),
         ]
+
+    def on_table_opened(self, event: Table.Opened) -> None:
+        """The items of a point, against the point before it."""
+        place = [model.label for _, model, _ in self.points].index(event.row[1].label)
+        before = self.points[place - 1][1] if place else None
+        self.app.push_screen(ItemsScreen(before, event.row[1], self.row.task))
 
     # ------------------------------------------------------------------ actions
 

@@ -94,7 +94,7 @@ class Chart(Painted, Static):
             x, y = [point[0] for point in series.points], [point[1] for point in series.points]
             line, dot = (".", "o") if self.ascii else ("braille", "●")
             for place, low, high in series.spans:
-                plotext.plot([place, place], [low, high], marker="|" if self.ascii else "│", color=FIRST_CODE + number)
+                plotext.plot([place, place], [low, high], marker="|" if self.ascii else line, color=FIRST_CODE + number)
             draw = plotext.scatter if series.marks or len(x) == 1 else plotext.plot
             draw(x, y, marker=dot if series.marks or len(x) == 1 else line, color=FIRST_CODE + number)
         x_ticks, y_ticks = ticks(left, right, max(3, width // 16)), ticks(min(ys), max(ys), max(3, height // 3))

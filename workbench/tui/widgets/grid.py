@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.message import Message
@@ -114,11 +115,19 @@ class Grid(Table, inherit_bindings=False):
         line = self._line(self._cells(self.rows[place]), width)
         if place == self.cursor:
             line.append(" " * (width - line.cell_len))
-            line.stylize_before(self.ground("cursor-blurred"))
-            if self.column in seen and self.has_focus:
-                start = self._names + GAP + seen.index(self.column) * (self._wide + GAP)
-                line.stylize(self.ground("cursor"), start, start + self._wide)
+            line = self._with_cursor(line, seen)
         return self._strip(line, width)
+
+    def _with_cursor(self, line: Text, seen: Sequence[int]) -> Text:
+        """The row's ground, and the cell's own."""
+        if self.column not in seen or not self.has_focus:
+            return self.under_cursor(line, focused=False)
+        start = self._names + GAP + seen.index(self.column) * (self._wide + GAP)
+        before, cell, after = line.divide([_place(line.plain, start), _place(line.plain, start + self._wide)])
+        found = Text(no_wrap=True, end="")
+        for part, focused in ((before, False), (cell, True), (after, False)):
+            found.append_text(self.under_cursor(part, focused=focused))
+        return found
 
     # ------------------------------------------------------------------ moving
 
@@ -158,3 +167,15 @@ class Grid(Table, inherit_bindings=False):
         if 0 <= place < len(seen):
             self.column = seen[place]
         super().on_click(event)
+
+
+def _place(text: str, column: int) -> int:
+    """The place in `text` of what stands in this column of the screen: wide characters take two."""
+    if text.isascii():
+        return column
+    cells = 0
+    for place, character in enumerate(text):
+        if cells >= column:
+            return place
+        cells += cell_len(character)
+    return len(text)
