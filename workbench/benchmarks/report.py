@@ -28,7 +28,7 @@ SHARES = (
 COLUMNS = (
     "model", "kind", "checkpoint", "engine", "panel", "task", "group", "metric", "main", "value", "low", "high",
     "stderr", "n", "higher_is_better", "truncated", "answer_tokens", "version", "shots", "chat_template", "harness",
-    "data", "limit",
+    "data", "limit", "against",
 )  # fmt: skip
 
 

@@ -237,9 +237,12 @@ def short(metric: str, value: float) -> str:
     if report.unit(metric):
         return report.score(metric, value)
     size = abs(value)
-    return f"{value:.3f}" if size < 1 else f"{value:.2f}" if size < 10 else f"{value:.1f}" if size < 100 else (
-        f"{value:.0f}" if size < 100_000 else f"{value:.0e}".replace("e+0", "e")
-    )  # fmt: skip
+    if 0 < size < 0.1:
+        text = f"{value:.2g}".replace("0.", ".", 1)
+        return text if len(text) <= 5 else f"{value:.0e}"
+    if size < 100:
+        return f"{value:.3f}" if size < 1 else f"{value:.2f}" if size < 10 else f"{value:.1f}"
+    return f"{value:.0f}" if size < 100_000 else f"{value:.0e}".replace("e+0", "e")
 
 
 def short_signed(metric: str, difference: float) -> str:

@@ -330,6 +330,7 @@ class BenchScreen(WorkbenchScreen):
             facts.append(("cut off", cut, "warn"))
         if task.answer_tokens is not None:
             facts.append(("answers", f"{task.answer_tokens:,.1f} tokens on average"))
+        facts += [(what, value) for what, value in report.facts(model.results).items() if what in ("size", "speed")]
         source = model.sources.get(row.task, model)
         engine = model.results.model.get("engine") or ""
         facts.append(("measured", f"{figures.age(self.app.now() - source.created)}, {source.id} with {engine}"))
