@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workbench import durable
+from workbench.errors import WorkbenchError
 from workbench.store.project import Project
 
 FOLDER = "answered"  # in the project
@@ -32,17 +33,27 @@ def key_of(kind: str, *parts: Any) -> str:
 
 
 class Answered:
-    """The answers of one model, by key. A line that a killed process left half-written is passed over."""
+    """The answers of one model, by key.
+
+    What was asked together stands in one line. One that a killed process left half-written is passed over whole, so
+    that what was asked together is asked together again: in other company a score differs in its last digits.
+    """
 
     def __init__(self, path: Path):
+        """Raises `WorkbenchError` if the file cannot be read and written."""
         self._known: dict[str, Any] = {}
-        path.parent.mkdir(exist_ok=True)
-        self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
-        whole = path.read_bytes()
+        try:
+            path.parent.mkdir(exist_ok=True)
+            self._file = open(path, "ab")  # noqa: SIM115 (closed by close)
+            whole = path.read_bytes()
+        except OSError as error:
+            raise WorkbenchError(
+                f"{path}, which keeps what a model answered, cannot be used: {error.strerror}.",
+                "Move it away: what it holds is computed again.",
+            ) from None
         for line in whole.splitlines():
             try:
-                plain = json.loads(line)
-                self._known[plain["key"]] = plain["answer"]
+                self._known |= json.loads(line)["answers"]
             except (ValueError, KeyError, TypeError):
                 continue
         if whole and not whole.endswith(b"\n"):
@@ -55,15 +66,10 @@ class Answered:
 
     def add(self, answers: Mapping[str, Any]) -> None:
         """Keep these; they are on disk when it returns."""
-        lines = [json.dumps({"key": key, "answer": answer}, ensure_ascii=True) for key, answer in answers.items()]
-        self._file.write("".join(f"{line}\n" for line in lines).encode())
+        self._file.write(json.dumps({"answers": dict(answers)}, ensure_ascii=True).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._known.update(answers)
-
-    def missing(self, keys: Sequence[str]) -> int:
-        """How many of these are still to be asked."""
-        return sum(key not in self._known for key in set(keys))
 
     def close(self) -> None:
         self._file.close()

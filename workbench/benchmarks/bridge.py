@@ -130,13 +130,24 @@ class Bridge(LM):
         prompts, cut = zip(*(self._fitting(row[0], sampling.max_tokens) for row in rows), strict=True)
         seed = int(key_of("seed", self.seed, number)[:8], 16)
         texts, tokens = [""] * len(rows), [0] * len(rows)
+        ends = self._special(sampling.stop)
+        ended: set[int] = set()  # prompts
         for token in self.model.generate(prompts, _seeded(sampling, seed)):
+            if token.id in ends:
+                ended.add(token.prompt)
+            if token.prompt in ended:
+                continue
             texts[token.prompt] += token.text
-            tokens[token.prompt] += 1
+            tokens[token.prompt] += token.id is not None
         return [
             {"text": text, "tokens": count, "truncated": short}
             for text, count, short in zip(texts, tokens, cut, strict=True)
         ]
+
+    def _special(self, stops: Sequence[str]) -> set[int]:
+        """The stop texts that are special tokens: an engine, which looks for stops in text, never sees them."""
+        found = {stop: self.model.tokenize(stop, special=True) for stop in stops}
+        return {ids[0] for stop, ids in found.items() if len(ids) == 1 and self.model.tokenize(stop) != ids}
 
     def _fitting(self, prompt: str, answer_tokens: int) -> tuple[str, bool]:
         """The end of the prompt that leaves room for the answer, and whether that is not all of it."""
