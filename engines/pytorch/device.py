@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import sys
-from pathlib import Path
 
 import psutil
 import torch
+
+from engines import machine
 
 
 def names() -> tuple[str, ...]:
@@ -59,21 +58,14 @@ def free_memory_bytes(device: torch.device) -> int:
     """What this process may still take: of the GPU, or of the machine within the container's limit."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    free = psutil.virtual_memory().available
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return min(free, int(limit) - used) if limit.isdigit() else free
+    return machine.free_memory_bytes()
 
 
 def peak_memory_bytes(device: torch.device) -> int:
     """The most that was allocated on the GPU, or the most that the process held, so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return machine.peak_resident_bytes()
 
 
 def can_compile(device: torch.device) -> bool:

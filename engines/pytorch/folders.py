@@ -1,14 +1,12 @@
 """Model folders: whole models, adapters on a base, reward models. Opening them, and writing them.
 
-An adapter's folder has `adapter_config.json`, whose `base_model_name_or_path` leads from the folder to its base,
-and `adapter_model.safetensors`. A base may itself be an adapter. Whatever the chain, opening gives a plain
-transformers model: each adapter is merged into the floating-point weights below it.
+A base may itself be an adapter. Whatever the chain, opening gives a plain transformers model: each adapter is merged
+into the floating-point weights below it.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -29,32 +27,11 @@ from transformers import (
     PreTrainedModel,
 )
 
+from engines.adapters import ADAPTER_CONFIG, base_of, is_adapter, read_config
 from workbench import durable
 from workbench.errors import WorkbenchError
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 GENERATION_CONFIG = "generation_config.json"
-
-
-def is_adapter(folder: Path) -> bool:
-    return (folder / ADAPTER_CONFIG).is_file()
-
-
-def base_of(folder: Path) -> Path:
-    """The folder of an adapter's base.
-
-    Raises `WorkbenchError` if it is gone.
-    """
-    config = _read_config(folder / ADAPTER_CONFIG)
-    named = str(config.get("base_model_name_or_path"))
-    base = Path(os.path.normpath(folder.resolve() / named))
-    if not base.is_dir():
-        raise WorkbenchError(
-            f"{folder} is an adapter, and its base {named} is missing.",
-            "An adapter needs its base beside it: restore that folder, or merge the adapter before copying it.",
-        )
-    return base
 
 
 def open_as_stored(folder: Path) -> Any:
@@ -135,7 +112,7 @@ def save_adapter(model: Any, folder: Path, base: Path) -> None:
     model.save_pretrained(str(folder), safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     path = folder / ADAPTER_CONFIG
-    config = _read_config(path)
+    config = read_config(path)
     config["base_model_name_or_path"] = os.path.relpath(base.resolve(), folder.resolve())
     durable.write_json(path, config)
     generation = getattr(model.get_base_model(), "generation_config", None)
@@ -146,11 +123,6 @@ def save_adapter(model: Any, folder: Path, base: Path) -> None:
 def generation_config(folder: Path) -> GenerationConfig:
     """How answers of the model in `folder` end, and are drawn by default."""
     return GenerationConfig.from_pretrained(folder, local_files_only=True)
-
-
-def adapter_depth(folder: Path) -> int:
-    """How many adapters lie on each other until a whole model comes."""
-    return 1 + adapter_depth(base_of(folder)) if is_adapter(folder) else 0
 
 
 def linear_layers(model: nn.Module) -> list[str]:
@@ -227,13 +199,6 @@ def _open(folder: Path, kind: Any, dtype: torch.dtype | str) -> PreTrainedModel:
             "Copy the model anew, or make it again: these two files do not belong together.",
         )
     return model.eval()
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -56,18 +56,6 @@ def generate_batch(
         yield from zip(written.rows_A.tolist(), written.ids_A.tolist(), strict=True)
 
 
-def grouped_by_length(lengths: Sequence[int], max_tokens: int, device: torch.device) -> list[list[int]]:
-    """Places of prompts that are answered together: of similar length, so that little is padded."""
-    most = BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"])
-    groups: list[list[int]] = []
-    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
-        if groups and (len(groups[-1]) + 1) * (lengths[groups[-1][0]] + max_tokens) <= most:
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-    return groups
-
-
 def draw(
     logits_BV: torch.Tensor, sampling: Sampling, seen_BV: torch.Tensor, generators: Sequence[torch.Generator]
 ) -> torch.Tensor:

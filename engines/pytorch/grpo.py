@@ -25,8 +25,8 @@ from engines.pytorch.ppo.iteration import ANSWERS, EVALUATION, Stopwatch, add_gr
 from engines.pytorch.ppo.prompts import Prompt, Prompts, read_prompts, room_for_prompts, warn_of_prompts
 from engines.pytorch.ppo.scoring import LanguageScorer, Rows, Written
 from engines.pytorch.rewards import Source, open_sources
-from engines.pytorch.tokenizer import TextTokenizer
 from engines.pytorch.trl_trainer import frozen_reference, new_trainer, take_figures
+from engines.tokenizer import TextTokenizer
 from workbench.contract import Job, Reporter, Warned
 from workbench.recipes.base import validate
 from workbench.recipes.reinforcement import GrpoRecipe

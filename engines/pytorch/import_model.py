@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from engines import adapters
+from engines.held_out import HELD_OUT
 from engines.pytorch import folders
 from engines.pytorch.engine import library_versions
 from engines.pytorch.model import save_model
-from engines.pytorch.policy import HELD_OUT
-from engines.pytorch.tokenizer import FILES, TEMPLATE_FILE, TextTokenizer
+from engines.tokenizer import FILES, TEMPLATE_FILE, TextTokenizer
 from workbench.contract import Finished, Job, Reporter, Started, Warned
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import HUB, validate
@@ -59,7 +60,7 @@ def from_folder(source: Path, output: Path) -> dict[str, Any]:
         )
     if source.is_file():
         raise WorkbenchError(f"{source} is neither a folder nor a .gguf file.", "Give the folder that holds the model.")
-    if folders.is_adapter(source):
+    if adapters.is_adapter(source):
         raise WorkbenchError(
             f"{source} is an adapter, not a whole model.",
             "Merge it into its base first (PEFT: merge_and_unload), or train one here on an imported base.",

@@ -2,111 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils.chat_template_utils import render_jinja_template
 
-from engines.harness import Request, Splitter, scores
+from engines.harness import Window
 from engines.pytorch import device as devices
 from engines.pytorch.folders import open_causal_lm
-from engines.pytorch.generation import generate_batch, grouped_by_length
+from engines.pytorch.generation import BATCH_TOKENS, generate_batch
 from engines.pytorch.scoring import Scorer
-from engines.pytorch.tokenizer import TextTokenizer
-from workbench.contract import Message, Sampling, Score, Token, TokenProbability
-from workbench.errors import WorkbenchError
+from engines.text_model import TextModel, grouped_by_length
+from workbench.contract import Sampling
 
 
-class TransformersModel:
+class TransformersModel(TextModel):
     """Satisfies `workbench.contract.LanguageModel`."""
 
     def __init__(self, folder: Path, *, device: str | None = None, dtype: str | None = None):
         """Raises `WorkbenchError` if `folder` lacks a file, or one is damaged."""
+        super().__init__(folder)
         self._device = torch.device(device) if device else devices.choose()
         if self._device.type == "cpu":
             devices.use_threads(1)
-        self._tokenizer = TextTokenizer(folder)
         kind = getattr(torch, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
         self._model: Any = open_causal_lm(folder, kind).to(self._device)
         self._scorer = Scorer(self._model)
-        self._ends = _end_ids(folder, self._tokenizer)
-        self.context_length: int = self._model.config.max_position_embeddings
-        self.chat_template = self._tokenizer.chat_template
-
-    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        return self._tokenizer.encode(text, special=special)
-
-    def render(self, messages: Sequence[Message]) -> str:
-        if self.chat_template is None:
-            return "\n\n".join(message["content"] for message in messages)
-        roles = ("bos_token", "eos_token", "pad_token")
-        names: dict[str, Any] = {role: self._tokenizer.special_text(role) or "" for role in roles}
-        conversation = [dict(message) for message in messages]
-        rendered: Any = render_jinja_template(
-            [conversation], chat_template=self.chat_template, add_generation_prompt=True, **names
-        )
-        return rendered[0][0]  # of the first conversation; the second item are masks
-
-    def generate(self, prompts: Sequence[str], sampling: Sampling) -> Iterator[Token]:
-        """As the contract says; several prompts are answered at once, those of similar length together."""
-        batch = [self._prompt_ids(prompt) for prompt in prompts]  # all, so that a bad one fails before any is written
-        for group in grouped_by_length([len(ids) for ids in batch], sampling.max_tokens, self._device):
-            yield from self._answers(group, [batch[number] for number in group], sampling)
-
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        splitter = self._splitter()
-        return self._scores([splitter.pair(context, continuation) for context, continuation in pairs])
-
-    def score_texts(self, texts: Sequence[str]) -> list[Score]:
-        splitter = self._splitter()
-        return self._scores([splitter.text(text) for text in texts])
-
-    @torch.inference_mode()
-    def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
-        # Put into tokens apart, as an answer follows its prompt.
-        before, after = self._prompt_ids(context), self._tokenizer.encode(continuation, special=False)
-        ids, count = [*before, *after], len(after)
-        if len(ids) > self.context_length:
-            raise WorkbenchError(
-                f"The answer and what came before have {len(ids):,} tokens, but the model's context holds "
-                f"{self.context_length:,}.",
-                "Begin a new conversation.",
-            )
-        tokens_1L = torch.tensor([ids], device=self._device)
-        output = self._model(input_ids=tokens_1L, use_cache=False, logits_to_keep=count + 1)
-        logits_CV = output.logits[0, :-1].float()
-        log_CV = logits_CV.log_softmax(-1)
-        targets_C = tokens_1L[0, len(ids) - count :]
-        own_C = log_CV.gather(-1, targets_C[:, None])[:, 0].tolist()
-        best_CT, names_CT = log_CV.topk(top, dim=-1)
-        pieces = self._tokenizer.pieces()
-        return [
-            TokenProbability(
-                id=token,
-                text=pieces.add(token),
-                log_probability=own,
-                alternatives=[
-                    (self._tokenizer.decode([name]), value) for name, value in zip(names, values, strict=True)
-                ],
-            )
-            for token, own, names, values in zip(
-                targets_C.tolist(), own_C, names_CT.tolist(), best_CT.tolist(), strict=True
-            )
-        ]
+        self.context_length = self._model.config.max_position_embeddings
 
     @torch.inference_mode()
     def distributions(self, tokens: Sequence[int], places: int) -> Iterator[Any]:
-        start = self._splitter().beginning()
-        if len(tokens) > self.context_length:
-            raise WorkbenchError(
-                f"A text of {len(tokens):,} tokens does not fit into the context of {self.context_length:,}.",
-                "Shorten it.",
-            )
-        ids_1L = torch.tensor([[*start, *tokens[:-1]]], device=self._device)
+        ids_1L = torch.tensor([self._text_ids(tokens)], device=self._device)
         logits_LV = self._model(input_ids=ids_1L, use_cache=False).logits[0]
         return (piece_PV.float().cpu().numpy() for piece_PV in logits_LV.split(places))
 
@@ -115,94 +42,27 @@ class TransformersModel:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _prompt_ids(self, prompt: str) -> list[int]:
-        ids = self._tokenizer.encode(prompt, special=True)
-        bos = self._tokenizer.bos
-        if bos is not None and self._tokenizer.adds_bos and ids[:1] != [bos]:
-            ids = [bos, *ids]
-        if not ids:
-            raise WorkbenchError("The prompt is empty, and the model has no token to begin with.", "Write a prompt.")
-        if len(ids) >= self.context_length:
-            raise WorkbenchError(
-                f"The prompt has {len(ids):,} tokens, and the model's context is {self.context_length:,}.",
-                "Shorten the prompt, or begin a new conversation.",
-            )
-        return ids
+    def _drawn(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, int]]:
+        return generate_batch(self._model, prompts, sampling, numbers=numbers, ends=self._ends)
 
-    def _answers(self, numbers: Sequence[int], prompts: Sequence[list[int]], sampling: Sampling) -> Iterator[Token]:
-        """The answers to prompts that are written together; `numbers` say which of all prompts they are."""
-        allowed = [min(sampling.max_tokens, self.context_length - len(ids)) for ids in prompts]
-        pieces = [self._tokenizer.pieces() for _ in prompts]
-        gates = [StopGate(sampling.stop) for _ in prompts]
-        written = [0] * len(prompts)
-        going = set(range(len(prompts)))
-        drawn = generate_batch(
-            self._model, prompts, replace(sampling, max_tokens=max(allowed)), numbers=numbers, ends=self._ends
-        )
-        for row, token in drawn:
-            if row not in going:
-                continue
-            number, gate = numbers[row], gates[row]
-            if token in self._ends:
-                yield Token(text=gate.rest(), prompt=number, finish="stop")
-                going.discard(row)
-                continue
-            text = gate.add(pieces[row].add(token))
-            written[row] += 1
-            yield Token(text=text, id=token, prompt=number, finish="stop" if gate.stopped else None)
-            if not gate.stopped and written[row] == allowed[row]:
-                yield Token(text=gate.rest(), prompt=number, finish="length")
-            if gate.stopped or written[row] == allowed[row]:
-                going.discard(row)
-            if not going:
-                return
+    def _groups(self, lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+        return grouped_by_length(lengths, max_tokens, most=BATCH_TOKENS.get(self._device.type, BATCH_TOKENS["cpu"]))
 
-    def _splitter(self) -> Splitter:
-        tokenizer = self._tokenizer
-        return Splitter(
-            lambda text: tokenizer.encode(text, special=True),
-            start=tokenizer.bos if tokenizer.bos is not None else tokenizer.eos,
-            adds_bos=tokenizer.adds_bos,
-            length=self.context_length,
-        )
+    def _window_scores(self, windows: Sequence[Window]) -> list[tuple[float, bool]]:
+        return self._scorer.score(windows)
 
-    def _scores(self, requests: Sequence[Request]) -> list[Score]:
-        return scores(requests, self._scorer.score([window for request in requests for window in request.windows]))
-
-
-class StopGate:
-    """Lets text through up to a stop text; holds back an end that may be the beginning of one."""
-
-    def __init__(self, stops: Sequence[str]):
-        self._stops = [stop for stop in stops if stop]
-        self._held = ""
-        self.stopped = False
-
-    def add(self, text: str) -> str:
-        self._held += text
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        if found:
-            self.stopped = True
-            return self._held[: min(found)]
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        free, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return free
-
-    def rest(self) -> str:
-        held, self._held = self._held, ""
-        return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
-
-
-def _end_ids(folder: Path, tokenizer: TextTokenizer) -> set[int]:
-    """The tokens that end an answer: what generation_config.json and the tokenizer name."""
-    ends: set[int | None] = {tokenizer.eos}
-    path = folder / "generation_config.json"
-    if path.is_file():
-        named: Any = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-        ends.update(named if isinstance(named, list) else [named])
-    return {end for end in ends if end is not None}
+    @torch.inference_mode()
+    def _log_probabilities(
+        self, ids: Sequence[int], count: int, top: int
+    ) -> list[tuple[float, list[tuple[int, float]]]]:
+        tokens_1L = torch.tensor([ids], device=self._device)
+        output = self._model(input_ids=tokens_1L, use_cache=False, logits_to_keep=count + 1)
+        log_CV = output.logits[0, :-1].float().log_softmax(-1)
+        own_C = log_CV.gather(-1, tokens_1L[0, len(ids) - count :, None])[:, 0].tolist()
+        best_CT, names_CT = log_CV.topk(top, dim=-1)
+        return [
+            (own, list(zip(names, values, strict=True)))
+            for own, names, values in zip(own_C, names_CT.tolist(), best_CT.tolist(), strict=True)
+        ]

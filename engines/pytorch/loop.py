@@ -12,16 +12,17 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from engines.pytorch.checkpoint import Checkpoints, Progress
+from engines.checkpoints import Progress
+from engines.pytorch.checkpoint import Checkpoints
 from engines.pytorch.decoder import TrainingModel
 from engines.pytorch.distributed import Processes
-from engines.pytorch.metrics import StepMetrics, diverged
 from engines.pytorch.model import save_model
 from engines.pytorch.requests import requests, stop_asked
-from engines.pytorch.schedule import learning_rate
 from engines.pytorch.sequences import Sequences
-from engines.pytorch.tokenizer import TextTokenizer, copy_tokenizer
 from engines.pytorch.validation import validate, write_sample
+from engines.schedule import learning_rate
+from engines.step_metrics import StepMetrics, diverged
+from engines.tokenizer import TextTokenizer, copy_tokenizer
 from workbench.contract import CheckpointSaved, Metrics, Reporter, Sample
 from workbench.corpus.packing import Batches, TokenStream, validation_windows
 from workbench.recipes.pretrain import PretrainRecipe

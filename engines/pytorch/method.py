@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from engines.pytorch.distributed import Processes
 from engines.pytorch.generation import generate_ids
 from engines.pytorch.policy import Policy
-from engines.pytorch.tokenizer import TextTokenizer
+from engines.tokenizer import TextTokenizer
 from workbench.contract import Sampling
 from workbench.recipes.tuning import TuningRecipe
 

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
 from engines.pytorch import device as devices
 from engines.pytorch.distributed import Processes
-from workbench.contract import Metrics, Reporter
-from workbench.errors import WorkbenchError
-
-FLUSH_SECONDS = 0.5
-RATE_SECONDS = 10.0  # tokens per second are over this much recent training
+from engines.step_metrics import KeptStep, StepMetrics
+from workbench.contract import Reporter
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A step that is not reported yet."""
-
-    step: int
-    time: float
-    learning_rate: float
-    loss: torch.Tensor
-    grad_norm: torch.Tensor
-    tokens: int
-    more: Mapping[str, float]
-
-
-def diverged(what: str, step: int, learning_rate: float) -> WorkbenchError:
-    return WorkbenchError(
-        f"The {what} is no longer finite at step {step} (learning rate {learning_rate:.2e}).",
-        "Lower --learning-rate, or raise --warmup-ratio; checkpoints before that step are sound.",
-    )
-
-
-class StepMetrics:
-    """Keeps each step's tensors on the device and reports them in bunches."""
+class TorchMetrics(StepMetrics):
+    """Each step's loss is this rank's part of the global batch's mean loss."""
 
     def __init__(
         self,
@@ -53,79 +25,14 @@ class StepMetrics:
         earlier_seconds: float,
     ):
         """`tokens` were trained on before."""
-        self._reporter, self._processes, self._device = reporter, processes, device
-        self._counted = tokens
-        self._kept: list[_Step] = []
-        self._recent: deque[tuple[int, float]] = deque()  # (tokens, seconds) of bunches
-        self._mark = time.perf_counter()
-        self.seconds = earlier_seconds  # of training over all attempts, without pauses
+        super().__init__(reporter, tokens=tokens, earlier_seconds=earlier_seconds)
+        self._processes, self._device = processes, device
 
-    def keep(
-        self,
-        step: int,
-        loss: torch.Tensor,
-        grad_norm: torch.Tensor,
-        learning_rate: float,
-        *,
-        tokens: int,
-        more: Mapping[str, float] | None = None,
-    ) -> None:
-        """`loss` is this rank's part of the global batch's mean loss; `tokens` were trained on up to this step."""
-        self._kept.append(_Step(step, time.time(), learning_rate, loss, grad_norm, tokens, more or {}))
-
-    def due(self) -> bool:
-        return time.perf_counter() - self._mark >= FLUSH_SECONDS
-
-    def flush(self) -> None:
-        """Report the kept steps; every rank calls it at the same step.
-
-        Raises `WorkbenchError` if a loss or gradient is not finite.
-        """
-        if not self._kept:
-            return
-        # One transfer from the device for all of them; it waits until the device has done the steps.
-        local = torch.stack([torch.stack((item.loss, item.grad_norm.float())) for item in self._kept]).cpu()
+    def read(self, kept: Sequence[KeptStep]) -> list[tuple[float, float]]:
+        # One transfer from the device for all of them.
+        local = torch.stack([torch.stack((item.loss, item.grad_norm.float())) for item in kept]).cpu()
         losses = self._processes.total(local[:, 0].clone()).tolist()
-        now = time.perf_counter()
-        self._count(self._kept[-1].tokens, now - self._mark)
-        self._mark = now
-        rate = self.tokens_per_second()
-        peak = devices.peak_memory_bytes(self._device)
-        for item, loss, norm in zip(self._kept, losses, local[:, 1].tolist(), strict=True):
-            self._reporter.emit(
-                Metrics(
-                    time=item.time,
-                    step=item.step,
-                    tokens=item.tokens,
-                    loss=loss,
-                    grad_norm=norm,
-                    learning_rate=item.learning_rate,
-                    tokens_per_second=rate,
-                    peak_memory_bytes=peak,
-                    more=item.more,
-                )
-            )
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise diverged("gradient" if math.isfinite(loss) else "loss", item.step, item.learning_rate)
-        self._kept.clear()
+        return list(zip(losses, local[:, 1].tolist(), strict=True))
 
-    def tokens_per_second(self) -> float | None:
-        """Over the recent past; None before anything was measured."""
-        tokens, seconds = (sum(part) for part in zip(*self._recent, strict=True)) if self._recent else (0, 0.0)
-        return tokens / seconds if seconds else None
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What happens inside is no training: it does not count in the rates."""
-        self.flush()
-        try:
-            yield
-        finally:
-            self._mark = time.perf_counter()
-
-    def _count(self, tokens: int, seconds: float) -> None:
-        self.seconds += seconds
-        self._recent.append((tokens - self._counted, seconds))
-        self._counted = tokens
-        while len(self._recent) > 1 and sum(item[1] for item in self._recent) > RATE_SECONDS:
-            self._recent.popleft()
+    def peak_memory_bytes(self) -> int:
+        return devices.peak_memory_bytes(self._device)

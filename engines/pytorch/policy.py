@@ -14,14 +14,14 @@ from safetensors.torch import load_file, load_model
 from torch import nn
 from transformers import PreTrainedModel
 
+from engines.adapters import ADAPTER_WEIGHTS
+from engines.held_out import HELD_OUT
 from engines.pytorch import folders
 from engines.pytorch.model import save_model
-from engines.pytorch.tokenizer import FILES, TEMPLATE_FILE
+from engines.tokenizer import FILES, TEMPLATE_FILE
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import AdapterSection
-
-HELD_OUT = "held_out.txt"
 
 
 @dataclass(kw_only=True)
@@ -82,7 +82,7 @@ class Policy:
             return
         from peft import set_peft_model_state_dict
 
-        set_peft_model_state_dict(self.model, load_file(folder / folders.ADAPTER_WEIGHTS))
+        set_peft_model_state_dict(self.model, load_file(folder / ADAPTER_WEIGHTS))
 
 
 def open_policy(

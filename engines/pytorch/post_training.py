@@ -15,7 +15,7 @@ from engines.pytorch.distributed import Processes, joined
 from engines.pytorch.engine import library_versions
 from engines.pytorch.footprint import estimated, refuse_what_cannot_fit
 from engines.pytorch.method import Method
-from engines.pytorch.metrics import StepMetrics
+from engines.pytorch.metrics import TorchMetrics
 from engines.pytorch.optimizer import adamw
 from engines.pytorch.policy import Policy, open_policy
 from engines.pytorch.pretrain import where_to_begin
@@ -148,7 +148,7 @@ def train(
             total_steps=total,
             processes=processes,
             reporter=reporter,
-            metrics=StepMetrics(
+            metrics=TorchMetrics(
                 reporter, processes, place.device, tokens=progress.tokens, earlier_seconds=progress.seconds
             ),
             checkpoints=checkpoints,

@@ -11,21 +11,23 @@ from safetensors.torch import load_model
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from engines.checkpoints import Progress, progress_of
+from engines.held_out import HELD_OUT, held_out_text
+from engines.pretraining import refuse_what_cannot_fit, special_ids, training_data
 from engines.pytorch import device as devices
 from engines.pytorch.attention import varlen_works
-from engines.pytorch.checkpoint import Checkpoints, Progress, read_progress, restore
+from engines.pytorch.checkpoint import Checkpoints, restore
 from engines.pytorch.decoder import TrainingModel
 from engines.pytorch.distributed import Processes, joined
 from engines.pytorch.engine import library_versions
 from engines.pytorch.loop import Training
-from engines.pytorch.measure import measured_seconds, refuse_what_cannot_fit
-from engines.pytorch.metrics import StepMetrics
+from engines.pytorch.measure import measured_seconds
+from engines.pytorch.metrics import TorchMetrics
 from engines.pytorch.model import new_model
 from engines.pytorch.optimizer import adamw
 from engines.pytorch.sequences import Sequences
-from engines.pytorch.tokenizer import TextTokenizer
+from engines.tokenizer import TextTokenizer
 from workbench.contract import Estimated, Finished, Job, Reporter, Started, Stopped, Warned
-from workbench.corpus.packing import Batches, TokenStream, split
 from workbench.corpus.shards import Shards
 from workbench.corpus.tokenizer import token_byte_lengths
 from workbench.errors import WorkbenchError
@@ -34,7 +36,6 @@ from workbench.recipes.estimate import estimate
 from workbench.recipes.pretrain import PretrainRecipe
 from workbench.reporting import explain
 
-HELD_OUT_BYTES = 64 << 10
 # Runs shorter than this, in seconds, end sooner without torch.compile: it warms up for about a minute, then
 # saves a fifth on a CPU and about a half on a GPU.
 COMPILE_PAYS_SECONDS = {"cpu": 600.0, "cuda": 120.0}
@@ -79,9 +80,12 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
 
     tokenizer_folder = job.inputs["tokenizer"]
     tokenizer, shards = TextTokenizer(tokenizer_folder), Shards(job.inputs["shards"])
-    bos, eos, pad = _special_ids(tokenizer, shards)
-    refuse_what_cannot_fit(recipe, shards.vocab_size, device, processes.local_size)
-    batches, validation_stream = _data(recipe, shards, reporter)
+    bos, eos, pad = special_ids(tokenizer, shards)
+    free = devices.free_memory_bytes(device)
+    if device.type == "cpu":
+        free //= processes.local_size  # they share it
+    refuse_what_cannot_fit(recipe, shards.vocab_size, free, str(device))
+    batches, validation_stream = training_data(recipe, shards, reporter)
 
     section = recipe.checkpoints
     checkpoints = Checkpoints(job.directory / "checkpoints", keep_last=section.keep_last, keep_best=section.keep_best)
@@ -149,25 +153,10 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         tokenizer_folder=tokenizer_folder,
         processes=processes,
         reporter=reporter,
-        metrics=StepMetrics(reporter, processes, device, tokens=progress.tokens, earlier_seconds=progress.seconds),
+        metrics=TorchMetrics(reporter, processes, device, tokens=progress.tokens, earlier_seconds=progress.seconds),
         checkpoints=checkpoints,
         progress=progress,
     )
-
-
-def _data(recipe: PretrainRecipe, shards: Shards, reporter: Reporter) -> tuple[Batches, TokenStream]:
-    """The training batches and the held-out stream."""
-    data, length, size = recipe.data, recipe.model.max_length or 1, recipe.batch.batch_size or 1
-    parts = split(shards, method=data.validation_split, fraction=data.validation_fraction, seed=data.seed)
-    batches = Batches(parts.train, length=length, batch_size=size, seed=data.seed)
-    if batches.windows < size:
-        reporter.emit(
-            Warned(
-                message=f"The training text makes {batches.windows:,} sequences of {length:,} tokens, fewer than a "
-                f"batch of {size:,}: every step sees some of them more than once."
-            )
-        )
-    return batches, parts.validation
 
 
 def where_to_begin(
@@ -183,12 +172,7 @@ def where_to_begin(
     resumed = checkpoints.newest_valid(warn)
     if processes.first:
         processes.wait()
-    progress = read_progress(resumed) if resumed else Progress(identity=identity)
-    if progress.identity != identity:
-        raise WorkbenchError(
-            f"The checkpoint {resumed} belongs to another recipe.", "Start a new run instead of resuming this one."
-        )
-    return resumed, progress
+    return resumed, progress_of(resumed, identity)
 
 
 def write_model(training: Training, folder: Path) -> None:
@@ -197,19 +181,7 @@ def write_model(training: Training, folder: Path) -> None:
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
     training.write_weights(folder)
     text = held_out_text(training.validation_stream, training.tokenizer)
-    (folder / "held_out.txt").write_text(text, encoding="utf-8")
-
-
-def held_out_text(stream: TokenStream, tokenizer: TextTokenizer) -> str:
-    """The beginning of the held-out documents, up to 64 KiB, an empty line between two."""
-    ids = stream.read(0, min(stream.tokens, HELD_OUT_BYTES)).tolist()
-    documents: list[list[int]] = [[]]
-    for token in ids:
-        if token == tokenizer.bos:
-            documents.append([])
-        documents[-1].append(token)
-    text = "\n\n".join(tokenizer.decode(document) for document in documents if document)
-    return text.encode()[:HELD_OUT_BYTES].decode(errors="ignore")
+    (folder / HELD_OUT).write_text(text, encoding="utf-8")
 
 
 def report(training: Training) -> dict[str, Any]:
@@ -230,25 +202,6 @@ def report(training: Training) -> dict[str, Any]:
         "dtype": training.recipe.precision.dtype,
         "compiled": progress.compiled,
     }
-
-
-def _special_ids(tokenizer: TextTokenizer, shards: Shards) -> tuple[int, int, int]:
-    """(bos, eos, pad); raises `WorkbenchError` if the tokenizer lacks one or is not the shards'."""
-    missing = [name for name in ("bos", "eos", "pad") if getattr(tokenizer, name) is None]
-    if missing:
-        raise WorkbenchError(
-            f"The tokenizer names no {' and no '.join(missing)} token.", "Train one with `workbench tokenizer`."
-        )
-    if tokenizer.vocab_size != shards.vocab_size:
-        raise WorkbenchError(
-            f"The shards were made with a vocabulary of {shards.vocab_size:,} tokens, the tokenizer has "
-            f"{tokenizer.vocab_size:,}.",
-            "Make the shards anew with this tokenizer.",
-        )
-    assert tokenizer.bos is not None
-    assert tokenizer.eos is not None
-    assert tokenizer.pad is not None
-    return tokenizer.bos, tokenizer.eos, tokenizer.pad
 
 
 def _with_dtype(recipe: PretrainRecipe, dtype: torch.dtype) -> PretrainRecipe:

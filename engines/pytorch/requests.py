@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engines.pytorch.distributed import Processes
-from engines.pytorch.metrics import StepMetrics
+from engines.step_metrics import StepMetrics
 from workbench.contract import Reporter
 
 

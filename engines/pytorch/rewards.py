@@ -17,7 +17,7 @@ from engines.pytorch.folders import open_causal_lm, open_reward_model
 from engines.pytorch.policy import pad_id
 from engines.pytorch.ppo.prompts import Prompt
 from engines.pytorch.ppo.scoring import Rows, ValueScorer, Written
-from engines.pytorch.tokenizer import TextTokenizer
+from engines.tokenizer import TextTokenizer
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError
 from workbench.recipes.reinforcement import GrpoRecipe

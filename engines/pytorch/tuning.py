@@ -10,20 +10,20 @@ from typing import Any
 
 import torch
 
+from engines.checkpoints import Progress
+from engines.held_out import HELD_OUT, cut_text
 from engines.pytorch import device as devices
-from engines.pytorch.checkpoint import Checkpoints, Progress, restore
+from engines.pytorch.checkpoint import Checkpoints, restore
 from engines.pytorch.distributed import Processes
 from engines.pytorch.method import Method
-from engines.pytorch.metrics import StepMetrics, diverged
-from engines.pytorch.policy import HELD_OUT
 from engines.pytorch.requests import requests, stop_asked
-from engines.pytorch.schedule import tuning_learning_rate
+from engines.schedule import tuning_learning_rate
+from engines.step_metrics import StepMetrics, diverged
 from workbench.contract import CheckpointSaved, Finished, Job, Metrics, Reporter, Sample, Stopped
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import TuningRecipe
 from workbench.reporting import explain
 
-HELD_OUT_BYTES = 64 << 10
 EVALUATION_SHARE = 0.3  # tokens of an evaluation a token trained on: a tenth of the time, forward alone
 SMALLEST_EVALUATION = 8_192  # tokens
 LARGEST_EVALUATION = 1 << 18  # tokens
@@ -212,10 +212,6 @@ def finish(tuning: Tuning, job: Job) -> None:
         return
     tuning.write(job.output)
     tuning.reporter.emit(Finished(report=tuning.report()))
-
-
-def cut_text(text: str) -> str:
-    return text.encode()[:HELD_OUT_BYTES].decode(errors="ignore")
 
 
 def use_device(processes: Processes) -> torch.device:

@@ -48,7 +48,8 @@ def test_an_unknown_stage_is_refused(workspace: Workspace) -> None:
 def test_every_field_of_the_recipe_is_read_somewhere() -> None:
     """The loop reads the resolved recipe by attribute: a field that no module names is dead."""
     root = Path(__file__).resolve().parents[2]
-    sources = "".join(path.read_text() for path in (root / "engines" / "pytorch").glob("*.py"))
+    modules = [*(root / "engines").glob("*.py"), *(root / "engines" / "pytorch").glob("*.py")]
+    sources = "".join(path.read_text() for path in modules)
     reached = {"stage", "name", "engine", "corpus", "size"}  # read by the application, or turned into others
     for section, info in PretrainRecipe.model_fields.items():
         fields = getattr(info.annotation, "model_fields", {section: info})

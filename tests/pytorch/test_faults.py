@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from engines import checkpoints
+from engines.pretraining import refuse_what_cannot_fit
 from engines.pytorch import checkpoint
-from engines.pytorch.measure import refuse_what_cannot_fit
 from engines.pytorch.pretrain import pretrain
 from tests.pytorch.conftest import VOCAB_SIZE, Listener, Workspace
 from workbench.contract import Job, Metrics, Started, Warned
@@ -44,7 +44,7 @@ def test_a_full_disk_harms_no_earlier_checkpoint(
     workspace: Workspace, small_disk: Path, foreseen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not foreseen:  # something else fills the disk after the look at what is free
-        monkeypatch.setattr(checkpoint, "_check_room", lambda *_: None)
+        monkeypatch.setattr(checkpoints.CheckpointFolder, "_require_room", lambda *_: None)
     settings = {"checkpoints__save_steps": 2, "checkpoints__keep_last": 9}
     whole_job, whole = workspace.job("whole", **settings), Listener()
     pretrain(whole_job, whole)
@@ -75,7 +75,7 @@ def test_a_loss_that_is_not_finite_says_where_and_what_to_lower(workspace: Works
     newest = kept.newest_valid(pytest.fail)
     assert newest is not None
     broken_at = max(event.step for event in listener.all(Metrics))
-    assert checkpoint.read_progress(newest).step < broken_at
+    assert checkpoints.read_progress(newest).step < broken_at
 
 
 def test_what_cannot_fit_is_refused_with_what_to_lower(workspace: Workspace) -> None:
@@ -131,12 +131,9 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(workspace: Workspace) -
         ({"size": "nano", "hidden_size": 65_536}, "Lower --hidden-size, set above what --size nano has, or --max-l"),
     ],
 )
-def test_what_cannot_fit_says_what_to_lower(
-    given: dict[str, object], remedy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("engines.pytorch.device.free_memory_bytes", lambda _: 1 << 30)
+def test_what_cannot_fit_says_what_to_lower(given: dict[str, object], remedy: str) -> None:
     recipe = recipe_from({"stage": "pretrain", "corpus": "c", "tokenizer": "t", "model": given}).resolved()
     assert isinstance(recipe, PretrainRecipe)
     with pytest.raises(WorkbenchError, match="GiB of memory") as caught:
-        refuse_what_cannot_fit(recipe, 512, torch.device("cpu"), 1)
+        refuse_what_cannot_fit(recipe, 512, 1 << 30, "cpu")
     assert caught.value.remedy.startswith(remedy)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from engines.pytorch import folders
-from engines.pytorch.generation import draw, generate_batch, grouped_by_length
+from engines.pytorch.generation import draw, generate_batch
 from engines.pytorch.language_model import TransformersModel
+from engines.text_model import grouped_by_length
 from tests.pytorch.tuning_workspace import write_model
 from workbench.contract import Sampling, Token
 
@@ -92,7 +93,7 @@ def test_draws_follow_the_probabilities() -> None:
 
 def test_groups_hold_prompts_of_similar_length() -> None:
     lengths = [10, 900, 12, 880, 11, 4000]
-    groups = grouped_by_length(lengths, 100, torch.device("cpu"))
+    groups = grouped_by_length(lengths, 100, most=16_384)
     assert sorted(place for group in groups for place in group) == list(range(6))
     assert groups[0][0] == 5
     for group in groups:

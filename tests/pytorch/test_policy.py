@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from engines import adapters
 from engines.pytorch import PyTorchEngine, folders
 from engines.pytorch.policy import Policy, open_policy
 from tests.pytorch.tuning_workspace import VOCAB_SIZE, write_model
@@ -72,7 +73,7 @@ def test_an_adapter_on_an_adapter_opens(base: Path, tmp_path: Path) -> None:
         place.mkdir()
         policy.save(place)
         expected = logits(policy.model.eval())
-    assert folders.adapter_depth(place) == 2
+    assert adapters.adapter_depth(place) == 2
     assert torch.allclose(logits(folders.open_causal_lm(place)), expected, atol=1e-5)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from engines import adapters
 from engines.pytorch import PyTorchEngine, folders
 from tests.pytorch.conftest import Listener
 from tests.pytorch.tuning_workspace import TuningWorkspace, write_chats, write_model, write_preferences
@@ -123,7 +124,7 @@ def test_an_adapter_learns_on_a_frozen_base(workspace: TuningWorkspace) -> None:
     merged = workspace.job("merge-adapter", "merged", {"model": "models/adapter"})
     run(merged)
     one, two = folders.open_causal_lm(job.output), folders.open_causal_lm(merged.output)
-    assert not folders.is_adapter(merged.output)
+    assert not adapters.is_adapter(merged.output)
     for first, second in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(first, second)
     assert (merged.output / "chat_template.jinja").is_file()

@@ -25,7 +25,7 @@ from engines.pytorch.policy import open_policy
 from engines.pytorch.ppo.answers import drawing_of, write_share
 from engines.pytorch.ppo.prompts import read_prompts
 from engines.pytorch.ppo.stage import ppo
-from engines.pytorch.tokenizer import TextTokenizer
+from engines.tokenizer import TextTokenizer
 from tests.pytorch.conftest import Listener
 from tests.pytorch.letter_e import make_world, share
 from workbench.contract import Finished, Job
