@@ -14,11 +14,15 @@ BUILT_IN = {
     "preferences": "workbench.preferences.engine:PreferencesEngine",
     "benchmarks": "workbench.benchmarks.engine:BenchmarksEngine",
     "pytorch": "engines.pytorch:PyTorchEngine",
+    "mlx": "engines.mlx:MlxEngine",
     "llamacpp": "engines.llamacpp:LlamaCppEngine",
 }
 
 CHATS_WITH = {"export": "llamacpp", "model": "pytorch"}
-"""Kind of artifact -> the engine that opens it for generating."""
+"""Kind of artifact -> the engine that opens it for generating, if nobody says another."""
+
+ALSO_CHAT = {"model": ("mlx",)}
+"""Kind of artifact -> further engines that open it; one from outside may open any."""
 
 
 def names() -> list[str]:
@@ -41,6 +45,22 @@ def engine(name: str) -> Engine:
         raise WorkbenchError(f"There is no engine called {name!r}.", remedy)
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)()
+
+
+def chats_with(kind: str, asked: str | None) -> str:
+    """The engine that opens an artifact of `kind` for generating: `asked`, or the usual one.
+
+    Raises `WorkbenchError` if there is none called `asked`, or it opens no such artifacts.
+    """
+    if asked is None:
+        return CHATS_WITH[kind]
+    able = (CHATS_WITH[kind], *ALSO_CHAT.get(kind, ()))
+    if asked in names() and asked not in BUILT_IN or asked in able:
+        return asked
+    remedy = f"{'An' if kind == 'export' else 'A'} {kind} is opened by: {', '.join(able)}."
+    if asked not in names():
+        raise WorkbenchError(f"There is no engine called {asked!r}.", remedy)
+    raise WorkbenchError(f"The engine {asked} opens no {kind}.", remedy)
 
 
 def capabilities() -> dict[str, Capabilities]:

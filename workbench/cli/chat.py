@@ -51,9 +51,10 @@ def _sampling_options(command: Any) -> Any:
 @click.argument("model", shell_complete=complete_artifact("export", "model"))
 @click.option("--prompt", help="Answer this and end; - reads it from standard input. Without it: a conversation.")
 @click.option("--system", default="", help="What the model is told before the conversation.")
+@click.option("--engine", metavar="NAME", help="What opens the model: pytorch or mlx. [default: as the model's kind]")
 @_sampling_options
 @common
-def chat(as_json: bool, model: str, prompt: str | None, system: str, **values: Any) -> None:
+def chat(as_json: bool, model: str, prompt: str | None, system: str, engine: str | None, **values: Any) -> None:
     """Talk with MODEL: an export, a model of the project, a GGUF file or a Hugging Face folder.
 
     A model that was not trained on conversations continues the text.
@@ -62,8 +63,8 @@ def chat(as_json: bool, model: str, prompt: str | None, system: str, **values: A
     for setting, text in values.items():
         if text is not None:
             conversation.set(setting, text)
-    engine, path = locate(model)
-    loaded = registry.engine(engine).load(path)
+    opens, path = locate(model, engine)
+    loaded = registry.engine(opens).load(path)
     try:
         if prompt is None:
             _converse(loaded, conversation)
@@ -83,16 +84,16 @@ def chat(as_json: bool, model: str, prompt: str | None, system: str, **values: A
         loaded.close()
 
 
-def locate(model: str) -> tuple[str, Path]:
+def locate(model: str, engine: str | None = None) -> tuple[str, Path]:
     """(engine, path) of what a person calls `model`: a path, or the name of an export or model.
 
-    Raises `WorkbenchError` if there is none, or both kinds have the name.
+    Raises `WorkbenchError` if there is none, or both kinds have the name, or `engine` opens no such model.
     """
     path = Path(model).expanduser()
     if path.is_file() or path.suffix == ".gguf":
-        return "llamacpp", path
+        return registry.chats_with("export", engine), path
     if (path / "config.json").is_file():
-        return "pytorch", path
+        return registry.chats_with("model", engine), path
     project, catalog = open_current()
     try:
         made = artifacts.resolve_any(project, catalog, model, kinds=tuple(registry.CHATS_WITH))
@@ -100,7 +101,7 @@ def locate(model: str) -> tuple[str, Path]:
         if path.is_dir():
             raise WorkbenchError(f"{path} is a folder without a model: it has no config.json.", error.remedy) from None
         raise
-    return registry.CHATS_WITH[made.kind], artifacts.folder_of(project, made)
+    return registry.chats_with(made.kind, engine), artifacts.folder_of(project, made)
 
 
 def _converse(loaded: LanguageModel, conversation: Conversation) -> None:

@@ -1,0 +1,85 @@
+"""The plug-in: what it offers, how it is started, and where its work is done."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from workbench.contract import Capabilities, Job, LanguageModel, Reporter
+from workbench.errors import WorkbenchError
+
+STAGES = {
+    "pretrain": "pretrain:pretrain",
+}
+"""Stage -> the module and function that run it."""
+LIBRARIES = {"mlx": "mlx", "mlx_lm": "mlx-lm"}  # module -> distribution
+INSTALL = "pip install 'llm-workbench[mlx]'"
+
+
+class MlxEngine:
+    """Satisfies `workbench.contract.Engine`. mlx is imported only once it is used."""
+
+    name = "mlx"
+
+    def capabilities(self) -> Capabilities:
+        missing = [name for module, name in LIBRARIES.items() if find_spec(module) is None]
+        if missing:
+            return Capabilities(available=False, reason=f"{' and '.join(missing)} cannot be found.", install=INSTALL)
+        versions = library_versions()
+        try:
+            from engines.mlx import device
+
+            name = device.name()
+        except Exception as error:  # a broken installation: it is found, and its library does not load
+            return Capabilities(
+                available=False, versions=versions, reason=f"mlx cannot be imported: {error}", install=INSTALL
+            )
+        return Capabilities(
+            available=True, stages=tuple(STAGES), devices=(name,), dtypes=("float32", "bfloat16"), versions=versions
+        )
+
+    def command(self, job: Job, job_file: Path) -> list[str]:
+        return [sys.executable, "-m", "engines.mlx", str(job_file)]
+
+    def run(self, job: Job, reporter: Reporter) -> None:
+        if job.stage not in STAGES:
+            raise WorkbenchError(
+                f"The mlx engine cannot run the stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}."
+            )
+        launch = job.recipe.get("launch", {})
+        if launch.get("processes", 1) > 1:
+            raise WorkbenchError(
+                f"The mlx engine trains in one process, not in {launch['processes']}.",
+                "Leave out --launch and --processes.",
+            )
+        quieten()
+        module, _, function = STAGES[job.stage].partition(":")
+        getattr(importlib.import_module(f"engines.mlx.{module}"), function)(job, reporter)
+
+    def load(self, model: Path, **options: Any) -> LanguageModel:
+        """`options`: `dtype` ("float32", "bfloat16"), chosen if not given.
+
+        Raises `WorkbenchError` if the folder is no complete model, or mlx-lm does not know its architecture.
+        """
+        if not (able := self.capabilities()).available:
+            raise WorkbenchError(able.reason, f"Install it: {able.install}")
+        quieten()
+        from engines.mlx.language_model import MlxModel
+
+        return MlxModel(model, **options)
+
+
+def library_versions() -> dict[str, str]:
+    return {name: metadata.version(name) for module, name in LIBRARIES.items() if find_spec(module) is not None}
+
+
+def quieten() -> None:
+    """Keep transformers, which mlx-lm brings up, from its hub and from notes to developers."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,0 +1,112 @@
+"""Model folders on MLX: the same Hugging Face folders, by mlx-lm's definitions; adapters are merged when opened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.utils import load_model
+
+from engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of, is_adapter, read_config
+from workbench.errors import WorkbenchError
+
+LORA_PREFIX = "base_model.model."
+
+
+def open_causal_lm(folder: Path, dtype: mx.Dtype = mx.float32) -> tuple[Any, dict[str, Any]]:
+    """(mlx-lm's model of `folder` with weights in `dtype`, its configuration); adapters are merged, in float32.
+
+    Raises `WorkbenchError` if the folder, or one that it builds on, is no complete model that mlx-lm knows.
+    """
+    if is_adapter(folder):
+        model, config = open_causal_lm(base_of(folder))
+        merge(model, folder)
+    else:
+        model, config = _open(folder)
+    if "quantization" not in config:
+        model.set_dtype(dtype)
+    mx.eval(model.parameters())
+    return model, config
+
+
+def context_length(config: dict[str, Any]) -> int:
+    """In tokens."""
+    text = config.get("text_config") or config
+    return int(text.get("max_position_embeddings") or text.get("n_positions") or text.get("n_ctx") or 1024)
+
+
+def weight_names(model: Any) -> dict[str, mx.array]:
+    """Name in the model, which for most architectures is that in the folder -> weights."""
+    return dict(tree_flatten(model.parameters()))
+
+
+def read_weights(path: Path) -> dict[str, mx.array]:
+    """Raises `RuntimeError` if the safetensors file is damaged."""
+    return mx.load(str(path))  # type: ignore[return-value]
+
+
+def merge(model: Any, folder: Path) -> None:
+    """Add the adapter in `folder` to the model's weights: W + scale · B · A.
+
+    Raises `WorkbenchError` for an adapter that is damaged, of another base, or of a kind that is not LoRA.
+    """
+    config = read_config(folder / ADAPTER_CONFIG)
+    if config.get("peft_type", "LORA") != "LORA" or config.get("use_dora") or config.get("alpha_pattern"):
+        raise WorkbenchError(
+            f"The adapter in {folder} is of a kind that the mlx engine does not merge.",
+            "Merge it with the other engine: workbench merge-adapter --engine pytorch",
+        )
+    weights = weight_names(model)
+    try:
+        adapter = read_weights(folder / ADAPTER_WEIGHTS)
+        merged = []
+        for name in (name for name in adapter if name.endswith(".lora_A.weight")):
+            place = name.removeprefix(LORA_PREFIX).removesuffix(".lora_A.weight")
+            a_RI = adapter[name].astype(mx.float32)
+            b_OR = adapter[name.replace(".lora_A.", ".lora_B.")].astype(mx.float32)
+            rank = a_RI.shape[0]
+            scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+            merged.append((f"{place}.weight", weights[f"{place}.weight"] + scale * (b_OR @ a_RI)))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise WorkbenchError(
+            f"The adapter in {folder} cannot be opened: {error}.",
+            "Copy it anew: it is damaged, or was made for another base.",
+        ) from error
+    model.load_weights(merged, strict=False)
+
+
+def _open(folder: Path) -> tuple[Any, dict[str, Any]]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise WorkbenchError(f"{folder} is no model: config.json is missing.", "Give a Hugging Face model folder.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from error
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method is not None:
+        raise WorkbenchError(
+            f"{folder} was quantised by {method}, whose weights the mlx engine does not read.",
+            "Take the model before it was quantised.",
+        )
+    try:
+        return load_model(folder, model_config=_rotation(config))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise WorkbenchError(
+            f"{folder} cannot be opened as a model: {str(error).strip().splitlines()[0][:300]}",
+            "Is it complete, and is its architecture one that mlx-lm knows?",
+        ) from error
+
+
+def _rotation(config: dict[str, Any]) -> dict[str, Any]:
+    """What transformers 5 keeps inside rope_parameters and mlx-lm looks for outside: it would take 10,000 silently."""
+    rope = config.get("rope_parameters") or {}
+    found: dict[str, Any] = {}
+    if "rope_theta" in rope and "rope_theta" not in config:
+        found["rope_theta"] = rope["rope_theta"]
+    if rope.get("rope_type", "default") != "default" and not config.get("rope_scaling"):
+        found["rope_scaling"] = rope
+    return found

@@ -1,0 +1,76 @@
+"""mlx-lm's models as training needs them: hidden states with attention inside documents, and the loss of the logits.
+
+mlx-lm's models take no mask; each layer asks its cache for one. `Documents` is such a cache, which keeps nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+CHUNK_BYTES = 1 << 28  # float32 logits that are held at once; more are computed again for the gradient
+
+IGNORED = -100  # targets that are not trained on
+
+
+class Documents:
+    """A cache for a layer that reads whole sequences at once, and that hides other documents from each token."""
+
+    offset = 0
+
+    def __init__(self, mask_B1LL: mx.array | None):
+        self._mask = mask_B1LL
+
+    def make_mask(self, *_: Any, **__: Any) -> mx.array | str:
+        return "causal" if self._mask is None else self._mask
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        return keys, values
+
+
+def document_mask(places_BL: mx.array) -> mx.array:
+    """Whether a token (row) sees another (column): not after it, and in its document. Bool [batch, 1, length, length].
+
+    `places_BL` are the tokens' places in their documents.
+    """
+    index_L = mx.arange(places_BL.shape[1])
+    starts_BL1 = (index_L - places_BL)[..., None]
+    return ((index_L <= index_L[:, None]) & (index_L >= starts_BL1))[:, None]
+
+
+def hidden_states(model: Any, tokens_BL: mx.array, places_BL: mx.array | None) -> mx.array:
+    """The last hidden states after the final norm, [batch, length, width].
+
+    Positions count on across documents: rotary attention sees only the distances within one. Without `places_BL`
+    attention is plainly causal.
+    """
+    cache = Documents(None if places_BL is None else document_mask(places_BL))
+    return model.model(tokens_BL, cache=[cache] * len(model.layers))
+
+
+def head(model: Any) -> Any:
+    """The layer whose weights make logits of hidden states: [vocabulary, width]."""
+    return model.lm_head if "lm_head" in model else model.model.embed_tokens
+
+
+def token_losses(model: Any, hidden_BLD: mx.array, targets_BL: mx.array) -> mx.array:
+    """Nats of each target, float32 [batch, length]; 0 for `IGNORED` ones. Differentiable."""
+    hidden_TD, targets_T = hidden_BLD.reshape(-1, hidden_BLD.shape[-1]), targets_BL.reshape(-1)
+    weight_VD = head(model).weight
+
+    def losses(hidden_CD: mx.array, weight_VD: mx.array, targets_C: mx.array) -> mx.array:
+        logits_CV = (hidden_CD @ weight_VD.T).astype(mx.float32)
+        nats_C = nn.losses.cross_entropy(logits_CV, mx.maximum(targets_C, 0))
+        return mx.where(targets_C == IGNORED, 0.0, nats_C)
+
+    chunk = max(128, CHUNK_BYTES // (4 * weight_VD.shape[0]))
+    if targets_T.size <= chunk:
+        return losses(hidden_TD, weight_VD, targets_T).reshape(targets_BL.shape)
+    again = mx.checkpoint(losses)  # its gradients are those of its arguments alone
+    parts = [
+        again(hidden_TD[begin : begin + chunk], weight_VD, targets_T[begin : begin + chunk])
+        for begin in range(0, len(targets_T), chunk)
+    ]
+    return mx.concatenate(parts).reshape(targets_BL.shape)

@@ -1,0 +1,211 @@
+"""The stage `pretrain`: from a job to a trained model in `job.output`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from transformers import PretrainedConfig
+
+from engines.checkpoints import CheckpointFolder, Progress, progress_of
+from engines.fresh_model import new_config
+from engines.held_out import HELD_OUT, Tally, held_out_text
+from engines.mlx import device
+from engines.mlx.engine import library_versions
+from engines.mlx.folders import weight_names
+from engines.mlx.forward import IGNORED, hidden_states, token_losses
+from engines.mlx.fresh import new_model, save_model
+from engines.mlx.generation import Writer
+from engines.mlx.loop import MlxMetrics, Training, finish
+from engines.mlx.trainer import Inputs, Trainer
+from engines.pretraining import refuse_what_cannot_fit, special_ids, training_data
+from engines.schedule import learning_rate
+from engines.tokenizer import TextTokenizer, copy_tokenizer
+from workbench.contract import Estimated, Job, Reporter, Sampling, Started, Warned
+from workbench.corpus.packing import Batches, TokenStream, document_positions, training_targets, validation_windows
+from workbench.corpus.shards import Shards
+from workbench.corpus.tokenizer import token_byte_lengths
+from workbench.recipes.base import validate
+from workbench.recipes.estimate import estimate
+from workbench.recipes.pretrain import PretrainRecipe
+
+FINAL_EVALUATION = 8  # times `eval_tokens`, for the last validation
+
+
+def pretrain(job: Job, reporter: Reporter) -> None:
+    """Train from scratch, or on from the run's newest whole checkpoint; satisfies `Engine.run`."""
+    recipe: PretrainRecipe = validate(PretrainRecipe, job.recipe).resolved()
+    method, training = prepare(recipe, job, reporter)
+
+    def add(folder: Path) -> None:
+        text = held_out_text(method.validation_stream, method.tokenizer)
+        (folder / HELD_OUT).write_text(text, encoding="utf-8")
+
+    finish(training, job, add)
+
+
+def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter) -> tuple[Pretraining, Training]:
+    """Everything that the loop needs, at the step where it begins.
+
+    Raises `WorkbenchError` if the inputs do not fit each other, the text is too short, or the memory too small.
+    """
+    device.set_limits()
+    identity = recipe.identity()  # before `auto` is replaced by what it means on this machine
+    dtype = device.choose_dtype(recipe.precision.dtype)
+    precision = recipe.precision.model_copy(update={"dtype": device.dtype_name(dtype)})
+    recipe = recipe.model_copy(update={"precision": precision})
+    folder = job.inputs["tokenizer"]
+    tokenizer, shards = TextTokenizer(folder), Shards(job.inputs["shards"])
+    bos, eos, pad = special_ids(tokenizer, shards)
+    refuse_what_cannot_fit(recipe, shards.vocab_size, device.free_memory_bytes(), device.name())
+    batches, validation_stream = training_data(recipe, shards, reporter)
+
+    section = recipe.checkpoints
+    checkpoints = CheckpointFolder(
+        job.directory / "checkpoints", keep_last=section.keep_last, keep_best=section.keep_best
+    )
+    resumed = checkpoints.newest_valid(lambda message: reporter.emit(Warned(message=message)))
+    progress = progress_of(resumed, identity)
+    total = recipe.schedule.max_steps
+    reporter.emit(Started(step=progress.step, total_steps=total, device=device.name(), versions=library_versions()))
+    config = new_config(recipe.model, vocab_size=shards.vocab_size, bos=bos, eos=eos, pad=pad)
+    # A resumed run does as it did before: the numbers differ in the last bits.
+    progress.compiled = progress.compiled if progress.step else device.compiles(recipe.precision.compile)
+    method = Pretraining(
+        recipe,
+        config,
+        batches,
+        validation_stream,
+        tokenizer,
+        folder,
+        dtype=dtype,
+        compiled=progress.compiled,
+    )
+    step_seconds = method.trainer.measured_seconds(method.micro_batches(0)[0])
+    expected = estimate(recipe, shards.vocab_size)
+    reporter.emit(
+        Estimated(
+            parameters=expected.parameters,
+            memory_bytes=expected.memory_bytes,
+            flops=expected.flops,
+            tokens=expected.tokens,
+            tokens_per_parameter=expected.tokens_per_parameter,
+            seconds=step_seconds * (total - progress.step),
+        )
+    )
+    training = Training(
+        method=method,
+        total_steps=total,
+        eval_steps=recipe.evaluation.eval_steps or 1,
+        save_steps=recipe.checkpoints.save_steps or 1,
+        evaluates_first=False,
+        learning_rate=lambda step: learning_rate(
+            step, peak=recipe.optimizer.learning_rate or 0.0, schedule=recipe.schedule
+        ),
+        reporter=reporter,
+        metrics=MlxMetrics(reporter, tokens=progress.tokens, earlier_seconds=progress.seconds),
+        checkpoints=checkpoints,
+        progress=progress,
+    )
+    if resumed:
+        training.resume(resumed)
+    return method, training
+
+
+class Pretraining:
+    """Satisfies `engines.mlx.loop.Method`: the mean loss over the trained-on targets of a step's whole batch."""
+
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        config: PretrainedConfig,
+        batches: Batches,
+        validation_stream: TokenStream,
+        tokenizer: TextTokenizer,
+        tokenizer_folder: Path,
+        *,
+        dtype: mx.Dtype,
+        compiled: bool,
+    ):
+        self._recipe, self._config, self._batches = recipe, config, batches
+        self.validation_stream, self.tokenizer = validation_stream, tokenizer
+        self._folder = tokenizer_folder
+        self._token_bytes_V = token_byte_lengths(tokenizer_folder)
+        self._micro = recipe.batch.per_device_batch_size or 1
+        self._documents = recipe.data.packing == "documents"
+        self._dtype = dtype
+        assert tokenizer.bos is not None
+        self._bos = tokenizer.bos
+        self.model = new_model(recipe.model, config, seed=recipe.data.seed)
+        self.trainer = Trainer(
+            self.model, self.loss, recipe.optimizer, dtype=dtype, seed=recipe.data.seed, compiled=compiled
+        )
+
+    def loss(self, tokens_BL: mx.array, targets_BL: mx.array, places_BL: mx.array | None, scale: mx.array) -> mx.array:
+        """The summed cross-entropy of the trained-on targets, in nats, times `scale`."""
+        hidden_BLD = hidden_states(self.model, tokens_BL, places_BL)
+        return token_losses(self.model, hidden_BLD, targets_BL).sum() * scale
+
+    def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
+        windows_BL1 = self._batches.global_batch(step)
+        scale = mx.array(1 / max(1, int((windows_BL1[:, 1:] != self._bos).sum())))
+        size = self._micro
+        micro = [
+            (*self._inputs(windows_BL1[begin : begin + size]), scale) for begin in range(0, len(windows_BL1), size)
+        ]
+        return micro, windows_BL1.shape[0] * (windows_BL1.shape[1] - 1)
+
+    def evaluate(self, progress: Progress, *, last: bool, cancelled: Callable[[], bool]) -> dict[str, float] | None:
+        section = self._recipe.evaluation
+        most = (section.eval_tokens or 0) * (FINAL_EVALUATION if last else 1)
+        length = self._recipe.model.max_length or 1
+        windows_WL1 = validation_windows(self.validation_stream, length=length, max_tokens=most)
+        tally = Tally()
+        for begin in range(0, len(windows_WL1), self._micro):
+            if cancelled():
+                return None
+            tokens_BL, targets_BL, places_BL = self._inputs(windows_WL1[begin : begin + self._micro])
+            losses_BL = token_losses(self.model, hidden_states(self.model, tokens_BL, places_BL), targets_BL)
+            tally.add(np.array(losses_BL, dtype=np.float64), np.array(targets_BL), self._token_bytes_V)
+        measured = tally.validation()
+        progress.eval_bits_per_byte = measured.bits_per_byte
+        return {"eval_loss": measured.loss, "eval_bits_per_byte": measured.bits_per_byte}
+
+    def samples(self) -> Iterator[tuple[str, str]]:
+        section = self._recipe.evaluation
+        for prompt in section.sample_prompts if section.sample_tokens else []:
+            yield prompt, self._sample(prompt, section.sample_tokens)
+
+    def write(self, folder: Path) -> None:
+        """The model and its tokenizer, without a chat template: it was never trained on turns."""
+        save_model(self.model, self._config, folder)
+        copy_tokenizer(self._folder, folder, chat_template=False)
+
+    def restore(self, folder: Path) -> None:
+        self.model.load_weights(str(folder / "model.safetensors"))
+
+    def report(self) -> dict[str, Any]:
+        parameters = sum(item.size for item in weight_names(self.model).values())
+        return {"parameters": parameters, "dtype": device.dtype_name(self._dtype)}
+
+    def _inputs(self, windows_BL1: np.ndarray) -> tuple[mx.array, mx.array, mx.array | None]:
+        """Tokens and targets, int32 [batch, length], and the tokens' places in their documents if those count."""
+        tokens_BL = windows_BL1[:, :-1]
+        places = document_positions(tokens_BL, self._bos) if self._documents else None
+        return (
+            mx.array(tokens_BL.astype(np.int32)),
+            mx.array(training_targets(windows_BL1, self._bos, IGNORED).astype(np.int32)),
+            None if places is None else mx.array(places.astype(np.int32)),
+        )
+
+    def _sample(self, prompt: str, max_tokens: int) -> str:
+        """The model's continuation of `prompt`; the same draws each time, so that samples show the model's change."""
+        context = self._recipe.model.max_length or 1
+        ids = [self._bos, *self.tokenizer.encode(prompt, special=False)][: context - 1]
+        sampling = Sampling(max_tokens=min(max_tokens, context - len(ids)), seed=0)
+        ends = [] if self.tokenizer.eos is None else [self.tokenizer.eos]
+        drawn = Writer(self.model).write([ids], sampling, ends=ends, numbers=[0])
+        return self.tokenizer.decode(token for _, token in drawn if token not in ends)
