@@ -123,7 +123,7 @@ def parts_of(asked: Asked, names: Sequence[str]) -> list[Part]:
         parts.append(Part("cut off", "The beginning of the prompt did not fit into the context.", "warn"))
     measured = [
         f"{_padded(name, answered)}  "
-        + "   ".join(f"{metric} {figures.reading(value)}" for metric, value in one.metrics.items())
+        + "   ".join(f"{metric} {figures.value(value)}" for metric, value in one.metrics.items())
         for name, one in answered
     ]
     return [*parts, Part("metrics", "\n".join(measured), "muted")]

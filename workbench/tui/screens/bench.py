@@ -357,7 +357,8 @@ class BenchScreen(WorkbenchScreen):
         flipped = f"{compared.gained:,} now right, {compared.lost:,} now wrong, of {compared.n:,} that both were asked"
         facts.append(("flipped", flipped))
         for unlike in compared.unlike:
-            facts.append(("* unlike", f"{unlike}: not the same test", "warn"))
+            follows = "only shared items are compared" if unlike.what == "limit" else "not the same test"
+            facts.append(("* unlike", f"{unlike}: {follows}", "warn"))
         return facts
 
     # ------------------------------------------------------------------ actions
