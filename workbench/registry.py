@@ -55,7 +55,7 @@ def chats_with(kind: str, asked: str | None) -> str:
     if asked is None:
         return CHATS_WITH[kind]
     able = (CHATS_WITH[kind], *ALSO_CHAT.get(kind, ()))
-    if asked in names() and asked not in BUILT_IN or asked in able:
+    if (asked in names() and asked not in BUILT_IN) or asked in able:
         return asked
     remedy = f"{'An' if kind == 'export' else 'A'} {kind} is opened by: {', '.join(able)}."
     if asked not in names():

@@ -1,0 +1,68 @@
+"""The plug-in's face: light to import, honest about what there is, refused before the start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.mlx import MlxEngine, engine
+from tests.mlx.conftest import model_folder
+from tests.pytorch.conftest import Listener
+from workbench import registry
+from workbench.cli import cli
+from workbench.contract import Engine, Job
+from workbench.errors import WorkbenchError
+from workbench.recipes.load import recipe_from
+from workbench.runs.plan import require_engine
+
+
+def test_importing_it_loads_no_mlx() -> None:
+    code = "import sys, workbench.registry as r; r.engine('mlx'); sys.exit('mlx.core' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(MlxEngine(), Engine)
+    offered = MlxEngine().capabilities()
+    assert offered.available
+    assert "pretrain" in offered.stages
+    assert offered.devices[0].startswith(("cpu", "metal"))
+    assert {"mlx", "mlx-lm"} <= offered.versions.keys()
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    missing = MlxEngine().capabilities()
+    assert not missing.available
+    assert (missing.reason, missing.install) == (
+        "mlx and mlx-lm cannot be found.",
+        "pip install 'llm-workbench[mlx]'",
+    )
+
+
+def test_what_it_does_not_run_is_refused_before_the_start(small_job: Callable[..., Job]) -> None:
+    require_engine(recipe_from({"stage": "pretrain", "corpus": "c", "tokenizer": "t", "engine": "mlx"}))
+    with pytest.raises(WorkbenchError, match="The engine mlx does not run ppo"):
+        require_engine(recipe_from({"stage": "ppo", "base": "m", "prompts": "p", "reward": "r", "engine": "mlx"}))
+    with pytest.raises(WorkbenchError, match="cannot run the stage 'export'"):
+        MlxEngine().run(replace(small_job(), stage="export"), Listener())
+    with pytest.raises(WorkbenchError, match="trains in one process, not in 2"):
+        MlxEngine().run(small_job(launch__kind="torchrun", launch__processes=2), Listener())
+
+
+def test_chat_asks_which_engine(tmp_path: Path, artifacts: Path, capsys: Any) -> None:
+    folder = model_folder(tmp_path / "model", artifacts / "tokenizer")
+    said = ["chat", str(folder), "--prompt", "The value", "--temperature", "0", "--max-tokens", "5"]
+    answers = []
+    for name in ("pytorch", "mlx"):
+        cli.main([*said, "--engine", name], standalone_mode=False)
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    assert answers[0].strip()
+    with pytest.raises(WorkbenchError, match="The engine llamacpp opens no model"):
+        registry.chats_with("model", "llamacpp")
+    with pytest.raises(WorkbenchError, match="There is no engine called 'mlxx'"):
+        registry.chats_with("model", "mlxx")
