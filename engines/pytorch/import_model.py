@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from engines import adapters
 from engines.held_out import HELD_OUT
@@ -90,7 +90,10 @@ def from_gguf(path: Path, output: Path) -> dict[str, Any]:
     folders.require("gguf", "GGUF files")
     where = {"gguf_file": path.name, "local_files_only": True}
     try:
-        read: Any = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **where)
+        config: Any = AutoConfig.from_pretrained(path.parent, **where)
+        if (width := _head_width(path)) and hasattr(config, "head_dim"):
+            config.head_dim = width  # transformers does not read it of every architecture, and takes its own default
+        read: Any = AutoModelForCausalLM.from_pretrained(path.parent, config=config, dtype=torch.float32, **where)
         tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, **where)
     except Exception as error:  # the reader raises of many kinds, for damage and for what it does not know
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -203,6 +206,17 @@ def _report(model: PreTrainedModel, form: str) -> dict[str, Any]:
         "vocab_size": config.vocab_size,
         "context_length": getattr(config, "max_position_embeddings", None),
     }
+
+
+def _head_width(path: Path) -> int | None:
+    """How wide a head of attention is, where the file says."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(os.fspath(path)).fields
+    if "general.architecture" not in fields:
+        return None
+    width = fields.get(f"{fields['general.architecture'].contents()}.attention.key_length")
+    return int(width.contents()) if width else None
 
 
 def _tensor_types(path: Path) -> dict[str, int]:

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from engines.llamacpp import LlamaCppEngine
 from engines.pytorch import PyTorchEngine, folders
+from engines.pytorch.model import save_model
 from tests.pytorch.conftest import Listener
 from tests.pytorch.tuning_workspace import TuningWorkspace, write_model
 from workbench.contract import Finished, Job, Sampling, Warned
@@ -71,10 +73,14 @@ def test_weights_keep_their_number_format(outside: Path, tmp_path: Path) -> None
     assert folders.open_as_stored(job.output).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("quantization", ["f32", "q8_0"])
-def test_a_gguf_there_and_back(outside: Path, tmp_path: Path, quantization: str) -> None:
+@pytest.mark.parametrize(("quantization", "architecture"), [("f32", "llama"), ("q8_0", "llama"), ("f32", "qwen3")])
+def test_a_gguf_there_and_back(outside: Path, tmp_path: Path, quantization: str, architecture: str) -> None:
     pytest.importorskip("llama_cpp")
     wide = write_model(tmp_path / "wide", width=64)
+    if architecture == "qwen3":  # the width of its heads is no default of transformers
+        shape = folders.open_causal_lm(wide).config.to_dict() | {"head_dim": 16}
+        shape = {key: shape[key] for key in shape if key not in ("architectures", "model_type", "layer_types")}
+        save_model(Qwen3ForCausalLM(Qwen3Config(**shape)), wide)
     (wide / "chat_template.jinja").write_text(TEMPLATE)
     recipe = validate(ExportRecipe, {"stage": "export", "model": "wide", "quantization": quantization}).resolved()
     (tmp_path / "export").mkdir()
