@@ -20,6 +20,7 @@ from workbench.tui.screens.dialog import Dialog
 from workbench.tui.screens.dialogs import Words
 from workbench.tui.widgets.painted import Painted
 from workbench.tui.widgets.sections import Sections
+from workbench.wording import amount
 
 NAMES = 19  # columns
 FIGURES = 39  # columns behind an interval
@@ -123,7 +124,7 @@ class StandingDialog(Dialog[None]):
                 ("judged", f"{found.judged:,}" + (f" ({raters})" if raters else "")),
                 ("to go", f"{found.left_over:,} pairs"),
                 ("a judgement takes", "-" if found.seconds is None else f"{found.seconds:.1f} s, the median"),
-                ("edited, flagged", f"{found.edits:,} answers, {found.flags:,} prompts"),
+                ("edited, flagged", f"{amount(found.edits, 'answers')}, {amount(found.flags, 'prompts')}"),
             ],
             names=NAMES,
         )
