@@ -462,6 +462,22 @@ async def test_where_nothing_was_measured_it_says_what_to_do(tmp_path: Path, exa
         await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen))
 
 
+async def test_what_was_not_asked_and_what_cannot_be_read_is_told(measured: Project, app_on: AppOn) -> None:
+    async with app_on(measured).run_test(size=(80, 24)) as pilot:
+        screen = await at_bench(pilot)
+        assert screen.grid.choose("humaneval")
+        await pilot.press("right")
+        await until(pilot, lambda: "stranger was not asked." in text_of(pilot))
+        assert screen.why_not_history() == "stranger was not asked humaneval."
+        await pilot.press("enter", "h")
+        assert pilot.app.screen is screen
+    for path in measured.folder("benchmark").glob("*/results.json"):
+        path.write_text("{")
+    async with app_on(measured).run_test(size=(80, 24)) as pilot:
+        await at_bench(pilot)
+        await until(pilot, lambda: "None of the benchmarks can be read." in text_of(pilot))
+
+
 async def test_hostile_names_are_shown_as_text(project: Project, app_on: AppOn) -> None:
     model = {"id": "[red]x[/] \x1b[2J", "name": "x", "identity": "d" * 64}
     measure(project, model, 0.5, seed=1, tasks=["[b]task\x9b2J"], items=10, name="plain")

@@ -140,7 +140,7 @@ def _choices(asked: Asked, answered: Sequence[tuple[str, Item]]) -> list[Part]:
         for (name, one), share in zip(answered, shares, strict=True):
             lines.append(
                 f"{_padded(name, answered)}  {bar(share[place])} {share[place]:6.1%}  "
-                f"{figures.reading(one.log_likelihoods[place])} nats"
+                f"{one.log_likelihoods[place]:8.2f} nats"
             )
         style = "good" if right else "bad" if by else "text"
         parts.append(Part(label, "\n".join(lines), style))

@@ -63,6 +63,7 @@ class BenchScreen(WorkbenchScreen):
         # Of the present baseline: what was compared with it, or why it could not be.
         self.compared: dict[tuple[tuple[str, str], ...], Mapping[str, TaskComparison] | WorkbenchError] = {}
         self._ids: frozenset[str] | None = None  # of the benchmarks that were read
+        self._unreadable = False  # none of them could be read
         self._scales: dict[str, tuple[float, float]] = {}
         self._resting: Timer | None = None
 
@@ -94,7 +95,7 @@ class BenchScreen(WorkbenchScreen):
         if live is None or not live.loaded:
             return
         ids = frozenset(item.id for item in live.artifacts if item.kind == "benchmark")
-        self.set_class(not ids, "-empty")
+        self.set_class(not ids or (ids == self._ids and self._unreadable), "-empty")
         if not ids:
             self._say_what_to_do()
         elif ids != self._ids:
@@ -129,6 +130,13 @@ class BenchScreen(WorkbenchScreen):
             self.found = await asyncio.wrap_future(live.ask(lambda catalog: bench.read(live.project, catalog)))
         except WorkbenchError as error:
             self.app.show_error(error)
+            return
+        self._unreadable = not self.found
+        if self._unreadable:
+            self.query_one("#none", Empty).say(
+                "None of the benchmarks can be read.", ("workbench verify", "which files have changed")
+            )
+            self.add_class("-empty")
             return
         known = [*bench.panels_of(self.found), bench.EVERY_PANEL]
         await self._gather(self.panel if self.panel in known else known[0])
@@ -461,7 +469,10 @@ class BenchScreen(WorkbenchScreen):
         self.grid.focus()
 
     def why_not_history(self, _: str = "") -> str | None:
-        return self._why_empty() or (None if self.grid.row is not None else "There is no task.")
+        row, model = self.grid.row, self.chosen
+        if row is None or model is None:
+            return self._why_empty() or "There is no task."
+        return None if bench.figure_of(model, row) is not None else f"{model.label} was not asked {row.task}."
 
     def do_history(self, _: str = "") -> None:
         from workbench.tui.screens.bench_history import HistoryScreen
