@@ -12,6 +12,9 @@ from workbench.benchmarks.panels import Panel, TaskChoice, choices
 from workbench.benchmarks.tasks import TEXT, expand
 from workbench.errors import WorkbenchError
 from workbench.recipes.benchmark import BenchmarkRecipe
+from workbench.store import runs
+from workbench.store.artifacts import Artifact, folder_of
+from workbench.store.project import Project
 
 
 def chosen(project_root: Path, recipe: BenchmarkRecipe) -> list[TaskChoice]:
@@ -24,6 +27,60 @@ def require_allowed(project_root: Path, recipe: BenchmarkRecipe) -> None:
     """Raises `WorkbenchError` if programs that the model writes would run, and that is not allowed or possible here."""
     names = [choice.task for choice in chosen(project_root, recipe) if choice.task in harness.tasks()]
     code.require_allowed(recipe.allow_code, [name for name in names if harness.settings(name).get("unsafe_code")])
+
+
+def require_fit(project: Project, recipe: BenchmarkRecipe, model: str) -> None:
+    """Raises `WorkbenchError` if a model that is made already cannot be asked as the recipe wants.
+
+    `model` is its identity.
+    """
+    made = divergence.find(project.root, model)
+    if made is None:
+        return
+    weights = weights_folder(project, made, recipe.checkpoint)
+    if recipe.chat_template is False or (made.kind == "model" and _has_chat_template(weights)):
+        return
+    if made.kind == "export":
+        source = divergence.family(project.root, made).model
+        if not source.is_dir() or _has_chat_template(source):
+            return
+    for choice in chosen(project.root, recipe):
+        if recipe.chat_template or choice.chat_template:
+            raise no_chat_template(choice.task)
+
+
+def no_chat_template(task: str) -> WorkbenchError:
+    """The error for a task that is to be put as a chat to a model that cannot."""
+    return WorkbenchError(
+        f"{task} is to be put as a chat, but this model has no chat template.",
+        "Put it as plain text with --no-chat-template, or take a model that was taught to chat.",
+    )
+
+
+def weights_folder(project: Project, made: Artifact, checkpoint: int | None) -> Path:
+    """The folder to open: the artifact's, or that of a kept checkpoint of its run.
+
+    Raises `WorkbenchError` if no checkpoint of that step is kept.
+    """
+    if checkpoint is None:
+        return folder_of(project, made)
+    found = runs.checkpoints(project, made.run) if made.run else []
+    kept = {int(path.name.removeprefix("step-")): path for path in found}
+    if checkpoint not in kept:
+        what = f"No checkpoint of {made.id} at step {checkpoint:,} is kept."
+        steps = ", ".join(f"{step:,}" for step in sorted(kept))
+        raise WorkbenchError(what, f"Its run has kept: {steps}." if steps else "Leave --checkpoints out.")
+    return kept[checkpoint]
+
+
+def _has_chat_template(folder: Path) -> bool:
+    """Whether a Hugging Face folder brings one, in either of the places where it may stand."""
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def fingerprint(project_root: Path, recipe: BenchmarkRecipe, model: str) -> str:
@@ -42,9 +99,12 @@ def fingerprint(project_root: Path, recipe: BenchmarkRecipe, model: str) -> str:
         if choice.task.startswith(TEXT):
             file = project_root / choice.task.removeprefix(TEXT)
             try:
-                settings["task"] = [file.name, hashlib.sha256(file.read_bytes()).hexdigest()]
+                content = file.read_bytes()
             except OSError as error:
                 raise WorkbenchError(f"{file} cannot be read: {error.strerror}.", "Give the path of a text.") from None
+            if not content.strip():
+                raise WorkbenchError(f"{file} is empty.", "Give the path of a text.")
+            settings["task"] = [file.name, hashlib.sha256(content).hexdigest()]
             plain.append(settings)
             continue
         data = task_data.local(project_root, choice.task)

@@ -10,17 +10,16 @@ from typing import Any
 from workbench import registry
 from workbench.benchmarks import divergence, harness, results
 from workbench.benchmarks.answered import Answered, file_of
+from workbench.benchmarks.asked import weights_folder
 from workbench.benchmarks.code import require_allowed
 from workbench.benchmarks.panels import Panel, choices
 from workbench.benchmarks.results import Item, Results, TaskFigures
 from workbench.benchmarks.tasks import load_tasks
 from workbench.contract import Job, LanguageModel, Progress, Reporter, Warned
 from workbench.corpus.progress import Interrupted
-from workbench.errors import WorkbenchError
 from workbench.recipes.benchmark import BenchmarkRecipe
-from workbench.store import runs
-from workbench.store.artifacts import Artifact, read_manifest
-from workbench.store.project import Project, open_project
+from workbench.store.artifacts import read_manifest
+from workbench.store.project import open_project
 
 SECONDS_BETWEEN_EVENTS = 0.2
 SPEED_PROMPT = 64  # tokens before the answer whose speed is measured
@@ -56,7 +55,7 @@ def benchmark(recipe: BenchmarkRecipe, job: Job, reporter: Reporter) -> dict[str
     engine = registry.CHATS_WITH[made.kind]
     progress = _Progress(reporter)
     progress.say("opening the model")
-    weights = _weights(project, made, folder, recipe.checkpoint)
+    weights = weights_folder(project, made, recipe.checkpoint)
     model = _open(engine, weights)
     facts: dict[str, Any] = {"bytes": divergence.weights_bytes(weights)}
     answered = Answered(file_of(project, made.identity, engine, recipe.checkpoint))
@@ -125,19 +124,6 @@ def _report(figures: Mapping[str, TaskFigures], items: int, computed: int, known
         for name, task in figures.items()
     }
     return {"items": items, "scores": scores, "computed": computed, "known": known}
-
-
-def _weights(project: Project, made: Artifact, folder: Path, checkpoint: int | None) -> Path:
-    """The folder to open: the artifact's, or that of a kept checkpoint of its run."""
-    if checkpoint is None:
-        return folder
-    kept = (
-        {int(path.name.removeprefix("step-")): path for path in runs.checkpoints(project, made.run)} if made.run else {}
-    )
-    if checkpoint not in kept:
-        steps = ", ".join(f"{step}" for step in sorted(kept)) or "none"
-        raise WorkbenchError(f"No checkpoint of {made.id} at step {checkpoint} is kept.", f"Its run has kept: {steps}.")
-    return kept[checkpoint]
 
 
 def _open(engine: str, folder: Path) -> LanguageModel:

@@ -53,6 +53,12 @@ def is_one(task: str) -> bool:
     return task == NAME or task.startswith(f"{NAME}:")
 
 
+def find(project_root: Path, identity: str) -> Artifact | None:
+    """The model or export of this identity; None if it is not made yet."""
+    every = (one for kind in ("model", "export") for one in _artifacts(project_root, kind))
+    return next((one for one in every if one.identity == identity), None)
+
+
 def family(project_root: Path, made: Artifact) -> Family:
     """What the model or export `made` belongs to."""
     source = made.inputs["model"] if made.kind == "export" else {"id": made.id, "identity": made.identity}
@@ -93,10 +99,7 @@ def fingerprint(choice: TaskChoice, project_root: Path, identity: str) -> list[s
 
     Of a model that is not made yet nothing is known.
     """
-    made = next(
-        (one for kind in ("model", "export") for one in _artifacts(project_root, kind) if one.identity == identity),
-        None,
-    )
+    made = find(project_root, identity)
     if made is None:
         return []
     found = family(project_root, made)

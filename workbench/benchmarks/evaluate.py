@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workbench.benchmarks import programs, statistics
+from workbench.benchmarks.asked import no_chat_template
 from workbench.benchmarks.bridge import Bridge
 from workbench.benchmarks.results import Item, Setting, TaskFigures
 from workbench.benchmarks.tasks import LoadedTask, item_hash, own_question
@@ -25,10 +26,7 @@ def build(loaded: LoadedTask, bridge: Bridge) -> int:
     Raises `WorkbenchError` if the model has no chat template and the task wants one.
     """
     if loaded.chat_template and bridge.model.chat_template is None:
-        raise WorkbenchError(
-            f"{loaded.name} is to be put as a chat, but this model has no chat template.",
-            "Leave --chat-template out, or take a model that was taught to chat.",
-        )
+        raise no_chat_template(loaded.name)
     loaded.task.build_all_requests(
         limit=loaded.limit,
         apply_chat_template=loaded.chat_template,

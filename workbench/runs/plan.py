@@ -190,6 +190,7 @@ def _step(
         from workbench.benchmarks import asked
 
         asked.require_allowed(project.root, recipe)
+        asked.require_fit(project, recipe, inputs["model"]["identity"])
         identities["panel"] = asked.fingerprint(project.root, recipe, inputs["model"]["identity"])
     identity = identity_of(recipe.identity(), identities)
     made = by_identity(project, catalog, recipe.produces, identity, prefer=recipe.title())
