@@ -15,6 +15,8 @@ from workbench.errors import WorkbenchError
 
 STAGES = {
     "pretrain": "pretrain:pretrain",
+    "sft": "sft:supervise",
+    "continue": "sft:supervise",
 }
 """Stage -> the module and function that run it."""
 LIBRARIES = {"mlx": "mlx", "mlx_lm": "mlx-lm"}  # module -> distribution

@@ -5,6 +5,9 @@ mlx-lm's models take no mask; each layer asks its cache for one. `Documents` is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -40,14 +43,48 @@ def document_mask(places_BL: mx.array) -> mx.array:
     return ((index_L <= index_L[:, None]) & (index_L >= starts_BL1))[:, None]
 
 
-def hidden_states(model: Any, tokens_BL: mx.array, places_BL: mx.array | None) -> mx.array:
+def hidden_states(
+    model: Any,
+    tokens_BL: mx.array,
+    places_BL: mx.array | None,
+    embedded_BLD: mx.array | None = None,
+    *,
+    checkpointed: bool = False,
+) -> mx.array:
     """The last hidden states after the final norm, [batch, length, width].
 
     Positions count on across documents: rotary attention sees only the distances within one. Without `places_BL`
-    attention is plainly causal.
+    attention is plainly causal. `embedded_BLD` stands for the tokens' embeddings; with `checkpointed` each layer is
+    computed again for the gradient instead of being kept.
     """
     cache = Documents(None if places_BL is None else document_mask(places_BL))
-    return model.model(tokens_BL, cache=[cache] * len(model.layers))
+    rest = {} if embedded_BLD is None else {"input_embeddings": embedded_BLD}
+    with _recomputed(model) if checkpointed else nullcontext():
+        return model.model(tokens_BL, cache=[cache] * len(model.layers), **rest)
+
+
+@contextmanager
+def _recomputed(model: Any) -> Iterator[None]:
+    """While the forward pass is written down, its layers keep their inputs alone."""
+    originals = {kind: kind.__call__ for kind in {type(layer) for layer in model.layers}}
+
+    def wrapped(original: Any) -> Any:
+        def call(layer: Any, x: mx.array, *args: Any, **rest: Any) -> mx.array:
+            def inner(weights: Any, x: mx.array) -> mx.array:
+                layer.update(weights)
+                return original(layer, x, *args, **rest)
+
+            return mx.checkpoint(inner)(layer.trainable_parameters(), x)
+
+        return call
+
+    for kind, original in originals.items():
+        kind.__call__ = wrapped(original)
+    try:
+        yield
+    finally:
+        for kind, original in originals.items():
+            kind.__call__ = original
 
 
 def head(model: Any) -> Any:
@@ -65,12 +102,27 @@ def token_losses(model: Any, hidden_BLD: mx.array, targets_BL: mx.array) -> mx.a
         nats_C = nn.losses.cross_entropy(logits_CV, mx.maximum(targets_C, 0))
         return mx.where(targets_C == IGNORED, 0.0, nats_C)
 
-    chunk = max(128, CHUNK_BYTES // (4 * weight_VD.shape[0]))
+    chunk = _chunk(weight_VD)
     if targets_T.size <= chunk:
         return losses(hidden_TD, weight_VD, targets_T).reshape(targets_BL.shape)
-    again = mx.checkpoint(losses)  # its gradients are those of its arguments alone
-    parts = [
-        again(hidden_TD[begin : begin + chunk], weight_VD, targets_T[begin : begin + chunk])
-        for begin in range(0, len(targets_T), chunk)
-    ]
+    parts = []
+    for begin in range(0, targets_T.size, chunk):
+        # Its gradients are those of its arguments, all of them.
+        again = mx.checkpoint(partial(losses, targets_C=targets_T[begin : begin + chunk]))
+        parts.append(again(hidden_TD[begin : begin + chunk], weight_VD))
     return mx.concatenate(parts).reshape(targets_BL.shape)
+
+
+def likeliest(model: Any, hidden_BLD: mx.array) -> mx.array:
+    """The likeliest token after each place, [batch, length]."""
+    hidden_TD, weight_VD = hidden_BLD.reshape(-1, hidden_BLD.shape[-1]), head(model).weight
+    chunk = _chunk(weight_VD)
+    parts = [
+        mx.argmax(hidden_TD[begin : begin + chunk] @ weight_VD.T, axis=-1) for begin in range(0, len(hidden_TD), chunk)
+    ]
+    return mx.concatenate(parts).reshape(hidden_BLD.shape[:2])
+
+
+def _chunk(weight_VD: mx.array) -> int:
+    """Tokens whose logits are held at once."""
+    return max(128, CHUNK_BYTES // (4 * weight_VD.shape[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,8 +39,11 @@ class Method(Protocol):
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
         """(the inputs of each forward pass of optimizer step `step`, counted from 0, tokens trained on)."""
 
-    def evaluate(self, progress: Progress, *, last: bool, cancelled: Callable[[], bool]) -> dict[str, float] | None:
-        """Measure on what is held out; None if `cancelled` said so. One of the figures is "eval_loss"."""
+    def evaluate(self, most_tokens: int | None, cancelled: Callable[[], bool]) -> dict[str, float] | None:
+        """Measure on what is held out, or the first `most_tokens` of it; None if `cancelled` said so.
+
+        One of the figures is "eval_loss".
+        """
 
     def samples(self) -> Iterator[tuple[str, str]]:
         """(prompt, answer) on the recipe's fixed prompts, always with the same draws."""
@@ -63,12 +66,15 @@ class Training:
     total_steps: int
     eval_steps: int
     save_steps: int
-    evaluates_first: bool  # before the first step: what a further training begins from
+    further: bool  # of a model that was trained before: it is measured before the first step, too
+    eval_tokens: int | None  # held-out tokens that an evaluation takes, at most
+    final_eval_tokens: int | None  # that the last one takes, and of a further training the first
     learning_rate: Callable[[int], float]  # of each step, counted from 0
     reporter: Reporter
     metrics: MlxMetrics
     checkpoints: CheckpointFolder
     progress: Progress
+    facts: Mapping[str, Any] = field(default_factory=dict)  # for the report
     _saved_step: int = field(default=-1, init=False)
 
     def resume(self, folder: Path) -> None:
@@ -80,7 +86,7 @@ class Training:
         """Train to the last step; False if it was asked to stop, after writing a checkpoint."""
         progress, total = self.progress, self.total_steps
         self._saved_step = progress.step
-        if self.evaluates_first and progress.step == 0 and not self._evaluate():
+        if self.further and progress.step == 0 and not self._evaluate():
             return self._stop()
         stop = self.reporter.should_stop()
         while progress.step < total:
@@ -118,6 +124,7 @@ class Training:
             "tokens_per_second": progress.tokens / seconds if seconds else None,
             "seconds": seconds,
             "compiled": progress.compiled,
+            **self.facts,
             **self.method.report(),
         }
 
@@ -135,18 +142,25 @@ class Training:
         progress = self.progress
         first = progress.step == 0
         with self.metrics.paused(), self.method.trainer.evaluating():
-            last = progress.step == self.total_steps
-            found = self.method.evaluate(progress, last=last, cancelled=self.reporter.should_stop)
+            # The best step of a further training is found by what every evaluation measures; its first and last go
+            # over more besides, so that they can be compared.
+            ends = first or progress.step == self.total_steps
+            most = self.final_eval_tokens if ends and not self.further else self.eval_tokens
+            found = self.method.evaluate(most, self.reporter.should_stop)
             if found is None:
                 return False
             loss = found["eval_loss"]
             if not math.isfinite(loss):
                 raise diverged("validation loss", progress.step, self.learning_rate(max(0, progress.step - 1)))
+            if not first and (progress.best_eval_loss is None or loss < progress.best_eval_loss):
+                progress.best_eval_loss, progress.best_step = loss, progress.step
+            if ends and self.further and self.final_eval_tokens != self.eval_tokens:
+                found = self.method.evaluate(self.final_eval_tokens, self.reporter.should_stop)
+                if found is None:
+                    return False
             if first:
                 progress.more["before"] = found
-            elif progress.best_eval_loss is None or loss < progress.best_eval_loss:
-                progress.best_eval_loss, progress.best_step = loss, progress.step
-            progress.figures, progress.eval_step, progress.eval_loss = found, progress.step, loss
+            progress.figures, progress.eval_step, progress.eval_loss = found, progress.step, found["eval_loss"]
             self.reporter.emit(Metrics(step=progress.step, tokens=progress.tokens, more=found))
             for prompt, text in self.method.samples():
                 self.reporter.emit(Sample(step=progress.step, prompt=prompt, text=text))

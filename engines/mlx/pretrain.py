@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 from transformers import PretrainedConfig
 
-from engines.checkpoints import CheckpointFolder, Progress, progress_of
+from engines.checkpoints import CheckpointFolder, progress_of
 from engines.fresh_model import new_config
 from engines.held_out import HELD_OUT, Tally, held_out_text
 from engines.mlx import device
@@ -101,7 +101,9 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter) -> tuple[Pretr
         total_steps=total,
         eval_steps=recipe.evaluation.eval_steps or 1,
         save_steps=recipe.checkpoints.save_steps or 1,
-        evaluates_first=False,
+        further=False,
+        eval_tokens=recipe.evaluation.eval_tokens or 0,
+        final_eval_tokens=(recipe.evaluation.eval_tokens or 0) * FINAL_EVALUATION,
         learning_rate=lambda step: learning_rate(
             step, peak=recipe.optimizer.learning_rate or 0.0, schedule=recipe.schedule
         ),
@@ -158,11 +160,9 @@ class Pretraining:
         ]
         return micro, windows_BL1.shape[0] * (windows_BL1.shape[1] - 1)
 
-    def evaluate(self, progress: Progress, *, last: bool, cancelled: Callable[[], bool]) -> dict[str, float] | None:
-        section = self._recipe.evaluation
-        most = (section.eval_tokens or 0) * (FINAL_EVALUATION if last else 1)
-        length = self._recipe.model.max_length or 1
-        windows_WL1 = validation_windows(self.validation_stream, length=length, max_tokens=most)
+    def evaluate(self, most_tokens: int | None, cancelled: Callable[[], bool]) -> dict[str, float] | None:
+        stream, length = self.validation_stream, self._recipe.model.max_length or 1
+        windows_WL1 = validation_windows(stream, length=length, max_tokens=most_tokens or stream.tokens)
         tally = Tally()
         for begin in range(0, len(windows_WL1), self._micro):
             if cancelled():
@@ -171,7 +171,6 @@ class Pretraining:
             losses_BL = token_losses(self.model, hidden_states(self.model, tokens_BL, places_BL), targets_BL)
             tally.add(np.array(losses_BL, dtype=np.float64), np.array(targets_BL), self._token_bytes_V)
         measured = tally.validation()
-        progress.eval_bits_per_byte = measured.bits_per_byte
         return {"eval_loss": measured.loss, "eval_bits_per_byte": measured.bits_per_byte}
 
     def samples(self) -> Iterator[tuple[str, str]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from engines import adapters
+from engines.companions import copy_companions
 from engines.pytorch import folders
 from engines.pytorch.engine import library_versions
 from engines.pytorch.model import save_model
-from engines.pytorch.policy import copy_companions
 from engines.tokenizer import TEMPLATE_FILE
 from workbench.contract import Finished, Job, Reporter, Started
 from workbench.errors import WorkbenchError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from engines.adapters import ADAPTER_WEIGHTS
-from engines.held_out import HELD_OUT
+from engines.companions import answer_ends, copy_companions, pad_id, refuse_foreign_tokenizer
 from engines.pytorch import folders
 from engines.pytorch.model import save_model
-from engines.tokenizer import FILES, TEMPLATE_FILE
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import AdapterSection
@@ -101,9 +99,9 @@ def open_policy(
     """
     tokenizer = ChatTokenizer(base)
     model = folders.new_reward_model(base, seed=seed) if reward else folders.open_causal_lm(base)
-    _refuse_foreign_tokenizer(model, tokenizer, base)
+    refuse_foreign_tokenizer(model.get_input_embeddings().weight.shape[0], tokenizer, base)
     if not reward and tokenizer.end_ids:
-        _end_answers(model, tokenizer)
+        model.generation_config.eos_token_id = answer_ends(model.generation_config.eos_token_id, tokenizer)
     if reward:
         model.config.pad_token_id = pad_id(tokenizer)
     adapted = adapter.lora_rank is not None
@@ -151,35 +149,3 @@ def add_lora(model: PreTrainedModel, section: AdapterSection, *, seed: int, rewa
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
-
-
-def pad_id(tokenizer: ChatTokenizer) -> int:
-    """What fills rows up; it is never computed with."""
-    return next((found for found in (tokenizer.pad_id, tokenizer.eos_id) if found is not None), 0)
-
-
-def copy_companions(source: Path, folder: Path, *, template: str | None) -> None:
-    """The tokenizer's files and the held-out text from `source`, and the chat template that was trained on."""
-    for name in (*FILES, HELD_OUT):
-        if name != TEMPLATE_FILE and (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    if template is not None:
-        (folder / TEMPLATE_FILE).write_text(template, encoding="utf-8")
-
-
-def _end_answers(model: Any, tokenizer: ChatTokenizer) -> None:
-    """Let generation stop at the tokens that end an answer, besides those that it stops at already."""
-    config = model.generation_config
-    named = config.eos_token_id
-    before = named if isinstance(named, list) else [named]
-    ends = dict.fromkeys([*tokenizer.end_ids, *(end for end in before if end is not None)])
-    config.eos_token_id = list(ends)
-
-
-def _refuse_foreign_tokenizer(model: Any, tokenizer: ChatTokenizer, folder: Path) -> None:
-    size = model.get_input_embeddings().weight.shape[0]
-    if tokenizer.vocab_size > size:
-        raise WorkbenchError(
-            f"The tokenizer in {folder.name} has {tokenizer.vocab_size:,} tokens, and the model's embeddings {size:,}.",
-            "They do not belong together: copy the tokenizer's files that came with the model.",
-        )

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from engines.companions import pad_id
 from engines.pytorch.distributed import Processes
 from engines.pytorch.method import GradientMethod, Inputs
-from engines.pytorch.policy import Policy, pad_id
+from engines.pytorch.policy import Policy
 from engines.pytorch.trl_trainer import take_figures
 from workbench.corpus.chats.pairs import Mark, Pair
 from workbench.corpus.chats.split import prompt_key

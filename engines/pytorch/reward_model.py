@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from engines.companions import pad_id
 from engines.pytorch import device as devices
 from engines.pytorch import documents
 from engines.pytorch.folders import open_reward_model
-from engines.pytorch.policy import pad_id
 from workbench.contract import Message
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from engines.companions import pad_id
 from engines.pytorch import documents
 from engines.pytorch.folders import open_causal_lm, open_reward_model
-from engines.pytorch.policy import pad_id
 from engines.pytorch.ppo.prompts import Prompt
 from engines.pytorch.ppo.scoring import Rows, ValueScorer, Written
 from engines.tokenizer import TextTokenizer

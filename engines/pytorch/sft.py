@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from engines.companions import pad_id
 from engines.pytorch.method import GradientMethod, Inputs, write_sample
-from engines.pytorch.policy import Policy, pad_id
+from engines.pytorch.policy import Policy
 from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.trl_trainer import new_trainer, take_figures
 from workbench.contract import Job, Reporter, Warned

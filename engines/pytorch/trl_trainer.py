@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from engines.companions import pad_id
 from engines.pytorch import documents, folders
-from engines.pytorch.policy import Policy, pad_id
+from engines.pytorch.policy import Policy
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import TuningRecipe
 

@@ -41,7 +41,7 @@ def test_fifty_steps_here_fifty_there_then_an_export(project: Project, catalog: 
     assert base.report["eval_loss"] < 4.5  # ln 512 is 6.2
     # PyTorch begins where MLX ended (on other held-out documents), and gets further.
     assert made.report["eval_loss_before"] == pytest.approx(base.report["eval_loss"], abs=0.3)
-    assert made.report["eval_loss"] < made.report["eval_loss_before"] - 0.1
+    assert made.report["eval_loss"] < made.report["eval_loss_before"] - 0.03
     export = artifacts.folder_of(project, artifacts.resolve(project, catalog, "export", "small"))
     model = registry.engine("llamacpp").load(export)
     try:

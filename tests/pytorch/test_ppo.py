@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engines.companions import pad_id
 from engines.pytorch.distributed import Processes
 from engines.pytorch.optimizer import adamw
-from engines.pytorch.policy import pad_id
 from engines.pytorch.ppo.generation import Drawing, uniform_numbers, write_answers
 from engines.pytorch.ppo.iteration import Learner
 from engines.pytorch.ppo.models import open_models

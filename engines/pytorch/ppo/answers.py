@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from engines.companions import pad_id
 from engines.pytorch.distributed import Processes
-from engines.pytorch.policy import Policy, pad_id
+from engines.pytorch.policy import Policy
 from engines.pytorch.ppo.generation import Drawing, uniform_numbers, write_answers
 from engines.pytorch.ppo.prompts import Prompt
 from engines.pytorch.ppo.scoring import Written

@@ -1,0 +1,124 @@
+"""LoRA on MLX's linear layers, read from and written to PEFT's files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.tuner.lora import LoRALinear
+
+from engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from engines.mlx.folders import LORA_PREFIX, read_weights
+from workbench import durable
+from workbench.errors import WorkbenchError
+from workbench.recipes.tuning import AdapterSection
+
+OUTPUTS = {"lm_head", "score", "embed_out"}  # which an adapter is not put on
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear | nn.QuantizedLinear]:
+    """By name, those that an adapter may be put on."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.QuantizedLinear) and name.rpartition(".")[2] not in OUTPUTS
+    }
+
+
+def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
+    """Put a new adapter (Hu et al. 2021), drawn from `seed`, on the model's layers, and freeze all else.
+
+    Raises `WorkbenchError` naming the layers that there are if the section's fit none.
+    """
+    assert section.lora_rank is not None
+    layers = linear_layers(model)
+    names = section.target_modules
+    ends = sorted({name.rpartition(".")[2] for name in layers})
+    if names != ["all-linear"]:
+        if wrong := sorted({name.rpartition(".")[2] for name in names} - set(ends)):
+            raise WorkbenchError(
+                f"No layer of the model is called {' or '.join(wrong)}.",
+                f"Choose target_modules from: {', '.join(ends)}; or all-linear.",
+            )
+        layers = {
+            name: layer
+            for name, layer in layers.items()
+            if any(name == target or name.endswith(f".{target}") for target in names)
+        }
+    model.freeze()
+    rank = section.lora_rank
+    scale = (section.lora_alpha or 2.0 * rank) / rank
+    keys = mx.random.split(mx.random.key(seed), len(layers))
+    adapted = []
+    for (name, layer), key in zip(layers.items(), keys, strict=True):
+        lora: Any = LoRALinear.from_base(layer, r=rank, dropout=section.lora_dropout, scale=scale)  # type: ignore[arg-type]
+        # As PEFT's: uniform within 1 / sqrt(inputs), the second matrix zero.
+        bound = lora.lora_a.shape[0] ** -0.5
+        lora.lora_a = mx.random.uniform(-bound, bound, lora.lora_a.shape, key=key)
+        adapted.append((name, lora))
+    model.update_modules(tree_unflatten(adapted))
+
+
+def adapter_weights(model: nn.Module) -> dict[str, mx.array]:
+    """PEFT's names -> matrices in PEFT's layout: A [rank, inputs], B [outputs, rank]."""
+    found: dict[str, mx.array] = {}
+    for name, item in trained(model).items():
+        place, _, kind = name.rpartition(".")
+        letter = {"lora_a": "lora_A", "lora_b": "lora_B"}[kind]
+        found[f"{LORA_PREFIX}{place}.{letter}.weight"] = mx.contiguous(item.T)
+    return found
+
+
+def load_adapter_weights(model: nn.Module, path: Path) -> None:
+    """The inverse of `adapter_weights`, from a file."""
+    loaded = []
+    for name, item in read_weights(path).items():
+        place, _, kind = name.removeprefix(LORA_PREFIX).removesuffix(".weight").rpartition(".")
+        loaded.append((f"{place}.{kind.lower()}", mx.contiguous(item.T)))
+    model.load_weights(loaded, strict=False)
+
+
+def save_adapter(model: nn.Module, section: AdapterSection, folder: Path, base: Path) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors`; `base` is the folder that it was made on."""
+    weights = adapter_weights(model)
+    ends = sorted({name.split(".")[-3] for name in weights})
+    every = section.target_modules == ["all-linear"]
+    durable.write_json(
+        folder / ADAPTER_CONFIG,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": os.path.relpath(base.resolve(), folder.resolve()),
+            "r": section.lora_rank,
+            "lora_alpha": section.lora_alpha,
+            "lora_dropout": section.lora_dropout,
+            "target_modules": ends if every else section.target_modules,
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+            "init_lora_weights": True,
+            "use_dora": False,
+            "use_rslora": False,
+        },
+    )
+    mx.save_safetensors(str(folder / ADAPTER_WEIGHTS), weights, metadata={"format": "pt"})
+
+
+def trained(model: nn.Module) -> dict[str, mx.array]:
+    """The trained weights by MLX's names."""
+    return dict(tree_flatten(model.trainable_parameters()))  # type: ignore[arg-type]
+
+
+def stored_names(folder: Path) -> set[str]:
+    """The names of the weights in a Hugging Face folder."""
+    names: set[str] = set()
+    for path in folder.glob("model*.safetensors"):
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        names.update(name for name in header if name != "__metadata__")
+    return names

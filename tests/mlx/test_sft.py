@@ -1,0 +1,272 @@
+"""SFT and continued pretraining on MLX: PyTorch's losses, gradients and steps, and adapters that go both ways."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("trl", reason="trl is not installed: pip install 'llm-workbench[tuning]'")
+
+from engines.mlx import MlxEngine, sft
+from engines.mlx.folders import open_causal_lm
+from engines.mlx.lora import LORA_PREFIX, trained
+from engines.mlx.policy import open_policy
+from engines.mlx.post_training import Workplace
+from engines.pytorch import PyTorchEngine, folders
+from engines.pytorch import sft as torch_sft
+from engines.pytorch.distributed import Processes
+from engines.pytorch.post_training import Workplace as TorchWorkplace
+from engines.schedule import tuning_learning_rate
+from tests.pytorch.conftest import Listener
+from tests.pytorch.tuning_workspace import TuningWorkspace, write_chats, write_model
+from workbench.contract import Finished, Job, Metrics, Sample, Sampling, Started, Stopped
+from workbench.corpus.chats.training_data import conversation_rows
+from workbench.corpus.documents import CorpusWriter
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import validate
+from workbench.recipes.sft import SftRecipe
+
+CHATS = {"base": "models/base", "data.0": "chats/turns"}
+SMALL = {"max_length": 64, "engine": "mlx", "evaluation__eval_steps": 1000, "evaluation__sample_tokens": 0}
+LORA = {"adapter__lora_rank": 4}
+
+
+@pytest.fixture(scope="module")
+def shared_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuning")
+    write_model(folder / "models" / "base", width=32)
+    write_chats(folder / "chats" / "turns", rows=40)
+    (folder / "corpora" / "stories").mkdir(parents=True)
+    with CorpusWriter(folder / "corpora" / "stories") as writer:
+        for number in range(12):
+            writer.add(f"Story {number}. " + "The cat sees the moon. " * 6, f"{number}.txt")
+    return folder
+
+
+@pytest.fixture
+def tuning(tmp_path: Path, shared_models: Path) -> TuningWorkspace:
+    for name in ("chats", "corpora"):
+        (tmp_path / name).symlink_to(shared_models / name)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "base").symlink_to(shared_models / "models" / "base")
+    return TuningWorkspace(tmp_path)
+
+
+@dataclass
+class Both:
+    """A method of each engine on the same weights and rows."""
+
+    recipe: Any
+    torch: Any
+    mlx: Any
+
+    def torch_weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        for name, parameter in self.torch.policy.model.named_parameters():
+            if parameter.requires_grad:
+                yield name.replace(".default", ""), parameter
+
+    def by_torch_names(self, flat: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Of trained weights of MLX, or their gradients."""
+        if not self.mlx.policy.adapted:
+            return {name: np.array(item) for name, item in flat.items()}
+        found = {}
+        for name, item in flat.items():
+            place, _, kind = name.rpartition(".")
+            found[f"{LORA_PREFIX}{place}.{kind.replace('lora_a', 'lora_A').replace('lora_b', 'lora_B')}.weight"] = (
+                np.array(item).T
+            )
+        return found
+
+
+def both(job: Job, tmp_path: Path) -> Both:
+    recipe: Any = validate(SftRecipe, job.recipe).resolved()
+    place = TorchWorkplace(job, recipe, Listener(), Processes())
+    policy = place.policy()
+    trainer, _ = torch_sft.supervised_trainer(policy, recipe, job.directory)
+    rows = conversation_rows(recipe, job.inputs, policy.tokenizer, max_length=64)
+    theirs = torch_sft.SupervisedMethod(
+        policy, recipe, optimizer=place.optimizer(policy), processes=place.processes, rows=rows.train,
+        held_out=rows.held_out, trainer=trainer, report={},
+    )  # fmt: skip
+    if policy.adapted:
+        with torch.no_grad():  # the second matrix is zero at first: then the first has no gradient
+            for name, parameter in policy.model.named_parameters():
+                if "lora_B" in name:
+                    parameter.normal_(std=0.02)
+    begin = tmp_path / "begin"
+    begin.mkdir()
+    policy.save(begin)
+    own = open_policy(job.inputs["base"], recipe.adapter, seed=0, dtype=Workplace(job, recipe, Listener()).dtype)
+    own.restore(begin)
+    ours = sft.Supervised(own, recipe, Workplace(job, recipe, Listener()), rows.train, rows.held_out, "")
+    return Both(recipe, theirs, ours)
+
+
+@pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("packing", [True, False], ids=["packed", "padded"])
+def test_loss_gradients_and_evaluation_are_those_of_pytorch(
+    tuning: TuningWorkspace, tmp_path: Path, settings: dict[str, Any], packing: bool
+) -> None:
+    pair = both(tuning.job("sft", "own", CHATS, conversations__packing=packing, **SMALL | settings), tmp_path)
+    [inputs], tokens = pair.torch.micro_batches(0)
+    expected = pair.torch.backward(inputs)
+    micro, own_tokens = pair.mlx.micro_batches(0)
+    loss, gradients = pair.mlx.trainer.gradients(*micro[0])
+    assert own_tokens == tokens
+    assert float(loss) == pytest.approx(expected.item(), rel=1e-5)
+    from mlx.utils import tree_flatten
+
+    found = pair.by_torch_names(dict(tree_flatten(gradients)))
+    reference = {name: parameter.grad.numpy() for name, parameter in pair.torch_weights()}
+    assert found.keys() == reference.keys()
+    for name, gradient in reference.items():
+        assert np.abs(found[name] - gradient).max() <= 1e-4 * np.abs(gradient).max(), name
+    theirs = pair.torch.evaluate(None, lambda: False)
+    with pair.mlx.trainer.evaluating():
+        assert pair.mlx.evaluate(None, lambda: False) == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
+def test_twenty_steps_are_those_of_pytorch(tuning: TuningWorkspace, tmp_path: Path, settings: dict[str, Any]) -> None:
+    steps = {"schedule__max_steps": 20, "batch__per_device_batch_size": 2, "optimizer__weight_decay": 0.1}
+    pair = both(tuning.job("sft", "own", CHATS, **SMALL | settings | steps), tmp_path)
+    for step in range(20):
+        rate = tuning_learning_rate(step, total=20, peak=5e-3, schedule=pair.recipe.schedule)
+        theirs = pair.torch.optimize(step, rate)
+        loss, norm = pair.mlx.trainer.step(step, pair.mlx.micro_batches(step)[0], rate)
+        assert float(loss) == pytest.approx(theirs.loss.item(), abs=1e-3)
+        assert float(norm) == pytest.approx(theirs.grad_norm.item(), rel=1e-3)
+    found = pair.by_torch_names(trained(pair.mlx.policy.model))
+    for name, parameter in pair.torch_weights():
+        assert np.abs(found[name] - parameter.detach().numpy()).max() < 2e-3 * parameter.abs().max(), name
+
+
+def test_recomputing_layers_and_chunks_of_logits_change_no_gradient(
+    tuning: TuningWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlx.utils import tree_flatten
+
+    job = tuning.job("sft", "own", CHATS, **SMALL)
+    pair = both(job, tmp_path)
+    micro = pair.mlx.micro_batches(0)[0][0]
+    loss, gradients = pair.mlx.trainer.gradients(*micro)
+    monkeypatch.setattr("engines.mlx.forward.CHUNK_BYTES", 1)
+    pair.mlx._recipe.precision.gradient_checkpointing = True
+    again, recomputed = pair.mlx.trainer.gradients(*micro)
+    assert float(again) == pytest.approx(float(loss), rel=1e-6)
+    expected = dict(tree_flatten(gradients))
+    for name, item in tree_flatten(recomputed):
+        assert np.abs(np.array(item - expected[name])).max() <= 1e-5 * np.abs(np.array(expected[name])).max(), name
+
+
+def test_an_adapter_of_mlx_is_opened_merged_and_trained_further_by_peft(tuning: TuningWorkspace) -> None:
+    job = tuning.job("sft", "adapter", CHATS, schedule__max_steps=4, **SMALL | LORA)
+    listener = Listener()
+    MlxEngine().run(job, listener)
+    report = listener.all(Finished)[0].report
+    assert report["adapter"]
+    assert report["trained_parameters"] < report["parameters"] / 4
+    assert {path.name for path in job.output.iterdir()} >= {
+        "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "held_out.txt", "tokenizer.json",
+    }  # fmt: skip
+    tokens = [0, 20, 30, 40, 50, 60]
+    opened = folders.open_causal_lm(job.output)
+    expected = opened(torch.tensor([tokens])).logits[0].detach().numpy()
+    import mlx.core as mx
+
+    own, _ = open_causal_lm(job.output)
+    assert np.abs(np.array(own(mx.array([tokens]))[0]) - expected).max() < 1e-4 * np.abs(expected).max()
+    base = folders.open_causal_lm(job.inputs["base"])
+    assert np.abs(base(torch.tensor([tokens])).logits[0].detach().numpy() - expected).max() > 1e-3
+    from peft import PeftConfig
+
+    config = PeftConfig.from_pretrained(str(job.output))
+    assert (config.r, config.lora_alpha, config.peft_type) == (4, 8.0, "LORA")
+
+
+def test_an_adapter_of_peft_is_opened_and_trained_further_by_mlx(tuning: TuningWorkspace) -> None:
+    job = tuning.job(
+        "sft", "theirs", CHATS, schedule__max_steps=3, optimizer__learning_rate=1e-2, **LORA, max_length=64
+    )
+    PyTorchEngine().run(job, Listener())
+    import mlx.core as mx
+
+    tokens = [0, 20, 30, 40, 50, 60]
+    expected = folders.open_causal_lm(job.output)(torch.tensor([tokens])).logits[0].detach().numpy()
+    own, _ = open_causal_lm(job.output)
+    assert np.abs(np.array(own(mx.array([tokens]))[0]) - expected).max() < 1e-4 * np.abs(expected).max()
+    further = tuning.job("sft", "on-it", CHATS | {"base": "models/theirs"}, schedule__max_steps=2, **SMALL | LORA)
+    listener = Listener()
+    MlxEngine().run(further, listener)
+    assert listener.all(Finished)
+    assert folders.open_causal_lm(further.output) is not None  # the chain of two adapters
+
+
+@pytest.mark.parametrize("settings", [{}, LORA | {"adapter__lora_dropout": 0.2}], ids=["full", "lora"])
+def test_stopped_and_resumed_is_never_stopped(tuning: TuningWorkspace, settings: dict[str, Any]) -> None:
+    steps = {"schedule__max_steps": 6, "checkpoints__save_steps": 3, "conversations__neftune_noise_alpha": 5.0}
+    whole_job, whole = tuning.job("sft", "whole", CHATS, **SMALL | settings | steps), Listener()
+    MlxEngine().run(whole_job, whole)
+    job, first, second = (
+        tuning.job("sft", "stopped", CHATS, **SMALL | settings | steps),
+        Listener(stop_after=5),
+        Listener(),
+    )
+    MlxEngine().run(job, first)
+    assert isinstance(first.events[-1], Stopped)
+    MlxEngine().run(job, second)
+    assert 0 < second.all(Started)[0].step == first.events[-1].step < 6
+    assert first.losses() | second.losses() == whole.losses()
+    assert digest(job) == digest(whole_job)
+
+
+def test_sft_teaches_and_pytorch_opens_what_came_of_it(tuning: TuningWorkspace) -> None:
+    settings = {"schedule__max_steps": 40, "optimizer__learning_rate": 1e-2, "evaluation__sample_tokens": 6}
+    job, listener = tuning.job("sft", "tuned", CHATS, **SMALL | settings), Listener()
+    MlxEngine().run(job, listener)
+    report = listener.all(Finished)[0].report
+    assert report["eval_loss_before"] > 5.5
+    assert report["eval_loss"] < 3
+    assert 0 < report["eval_token_accuracy"] <= 1
+    assert listener.all(Sample)
+    assert next(event.more for event in listener.all(Metrics) if event.step == 0)["eval_loss"] > 5.5
+    answers = []
+    for engine in (MlxEngine(), PyTorchEngine()):
+        model = engine.load(job.output)
+        prompt = model.render([{"role": "user", "content": "Repeat: The cat sees the dog."}])
+        answers.append("".join(token.text for token in model.generate([prompt], Sampling(temperature=0, max_tokens=8))))
+        model.close()
+    assert answers[0] == answers[1]
+
+
+def test_continued_pretraining_leaves_a_base_model(tuning: TuningWorkspace) -> None:
+    inputs = {"base": "models/base", "corpus": "corpora/stories"}
+    job, listener = tuning.job("continue", "further", inputs, schedule__max_steps=4, **SMALL), Listener()
+    MlxEngine().run(job, listener)
+    report = listener.all(Finished)[0].report
+    assert report["eval_loss"] < report["eval_loss_before"]
+    assert not (job.output / "chat_template.jinja").exists()
+
+
+def test_what_it_cannot_do_is_said_before_work_starts(tuning: TuningWorkspace) -> None:
+    cases = {
+        "does not hold a base in nf4": LORA | {"adapter__quantize_base": "nf4"},
+        "No layer of the model is called up_down": LORA | {"adapter__target_modules": ["up_down"]},
+    }
+    for message, settings in cases.items():
+        with pytest.raises(WorkbenchError, match=message):
+            MlxEngine().run(tuning.job("sft", "refused", CHATS, **SMALL | settings), Listener())
+    with pytest.raises(WorkbenchError, match="max_length is 4,096 tokens, and the context is 128"):
+        MlxEngine().run(tuning.job("sft", "refused", CHATS, **SMALL | {"max_length": 4096}), Listener())
+
+
+def digest(job: Job) -> str:
+    [path] = [*job.output.glob("*model.safetensors")]
+    return hashlib.sha256(path.read_bytes()).hexdigest()
