@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +67,27 @@ def test_every_outcome_and_figure_is_the_harnesss(
     assert found.compared >= 1
 
 
-def test_a_model_without_what_it_began_with_is_seen(both: Callable[[dict[str, Any]], Parity], tmp_path: Path) -> None:
-    """The comparison fails where two models differ: another seed gives other answers."""
+def test_the_comparison_sees_what_differs(tmp_path: Path) -> None:
+    """Weights of another seed show in the log-likelihoods, and a changed outcome and figure as such."""
     from engines.pytorch import PyTorchEngine
 
     root = tmp_path / "project"
     root.mkdir()
     tiny.add_data(root, "hellaswag", items=ITEMS)
-    one, other = (tiny.write_model(tmp_path / str(seed), seed=seed) for seed in (1, 2))
-    chosen = [TaskChoice(task="hellaswag")]
-    (found,) = parity.run(
-        PyTorchEngine().load(one), parity.harness_model(other), root, chosen, tmp_path / "answered.jsonl"
-    )
-    assert found.apart > 1
-    assert found.outcomes
-    assert found.figures
+    folders = [tiny.write_model(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    choice = TaskChoice(task="hellaswag")
+    mine = parity.ours(PyTorchEngine().load(folders[0]), root, [choice], tmp_path / "answered.jsonl")
+    ((figures, items, loaded),) = mine.values()
+    apart = parity.compare(loaded, figures, items, parity.theirs(parity.harness_model(folders[1]), root, choice))
+    assert apart.apart > 1
+    expected = parity.theirs(parity.harness_model(folders[0]), root, choice)
+    assert not parity.compare(loaded, figures, items, expected).outcomes
+    flipped = replace(items[3], metrics={name: 1 - value for name, value in items[3].metrics.items()})
+    acc = replace(figures.figures["acc"], value=figures.figures["acc"].value + 0.001)
+    other = replace(figures, figures={**figures.figures, "acc": acc})
+    seen = parity.compare(loaded, other, [*items[:3], flipped, *items[4:]], expected)
+    assert [line.split()[0] for line in seen.outcomes] == ["3", "3"]
+    assert [line.split(",")[0] for line in seen.figures] == ["acc"]
 
 
 REAL = {
