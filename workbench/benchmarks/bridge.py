@@ -5,6 +5,7 @@ Imports lm-eval: only for the engine's process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -212,15 +213,20 @@ def _grouped(pairs: Sequence[Any], key: Callable[[Any], Any]) -> list[list[Any]]
 
 
 def _chunks(groups: Iterable[Sequence[Any]], characters: int) -> Iterable[list[Any]]:
-    """Whole groups together, up to so many characters, but at least one group."""
+    """Whole groups together, up to so many characters, but at least one group.
+
+    What a context shares with the one before, as worked examples, is computed once and counts once.
+    """
     chunk: list[Any] = []
-    size = 0
+    size, before = 0, ""
     for group in groups:
-        long = sum(len(part) for request in group for part in ([request] if isinstance(request, str) else request))
-        if chunk and size + long > characters:
+        context = group[0] if isinstance(group[0], str) else group[0][0]
+        own = sum(len(request[1]) for request in group if not isinstance(request, str))
+        new = len(context) - len(os.path.commonprefix([before, context]))  # noqa: RUF071 (texts, not paths)
+        if chunk and size + new + own > characters:
             yield chunk
-            chunk, size = [], 0
+            chunk, size, new = [], 0, len(context)
         chunk.extend(group)
-        size += long
+        size, before = size + new + own, context
     if chunk:
         yield chunk
