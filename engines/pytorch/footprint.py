@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,12 @@ from workbench.recipes.tuning import TuningRecipe
 
 LOGITS_BYTES = 1 << 28  # a chunk of logits with its probabilities: see token_log_probs
 BLOCK_WIDTHS = 14  # numbers of the residual width that autograd keeps of a block and token, in transformers' forward
+
+
+def weight_count(model: Any) -> int:
+    """How many weights `model` has: those in 4 bits lie two in a byte, and count as the two that they are."""
+    packed = ((item, getattr(item, "quant_state", None)) for item in model.parameters())
+    return sum(item.numel() if state is None else math.prod(state.shape) for item, state in packed)
 
 
 def activation_bytes(policy: Policy, tokens: int, *, gradient_checkpointing: bool) -> int:
@@ -39,7 +46,7 @@ def memory_bytes(policy: Policy, recipe: TuningRecipe, *, micro_tokens: int, cop
     """
     weights = sum(item.numel() * item.element_size() for item in policy.model.parameters())
     trained = sum(item.numel() for item in policy.trained())
-    everything = sum(item.numel() for item in policy.model.parameters())
+    everything = weight_count(policy.model)
     activations = activation_bytes(policy, micro_tokens, gradient_checkpointing=recipe.precision.gradient_checkpointing)
     half = 2 * trained if policy.dtype == torch.bfloat16 else 0  # autocast's copies
     return weights + 12 * trained + half + copies * 4 * everything + activations + LOGITS_BYTES
@@ -77,7 +84,7 @@ def estimated(
 ) -> Estimated:
     """The event. FLOPs: 2 a weight and token forward, 2 for the gradient of the activations, and 2 of each trained
     weight's (Kaplan et al. 2020); a reference's forward pass too."""
-    everything = sum(item.numel() for item in policy.model.parameters())
+    everything = weight_count(policy.model)
     trained = sum(item.numel() for item in policy.trained())
     flops = tokens * (4.0 * everything + 2.0 * trained + 2.0 * everything * copies)
     return Estimated(

@@ -15,6 +15,7 @@ from engines.held_out import HELD_OUT, cut_text
 from engines.pytorch import device as devices
 from engines.pytorch.checkpoint import Checkpoints, restore
 from engines.pytorch.distributed import Processes
+from engines.pytorch.footprint import weight_count
 from engines.pytorch.method import Method
 from engines.pytorch.requests import requests, stop_asked
 from engines.schedule import tuning_learning_rate
@@ -93,7 +94,7 @@ class Tuning:
         best = self.checkpoints.path(progress.best_step)
         trained = sum(parameter.numel() for parameter in policy.trained())
         return {
-            "parameters": sum(parameter.numel() for parameter in policy.model.parameters()),
+            "parameters": weight_count(policy.model),
             "trained_parameters": trained,
             "adapter": policy.adapted,
             "steps": progress.step,

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from engines import adapters
 from engines.pytorch import PyTorchEngine, folders
+from engines.pytorch.footprint import weight_count
 from engines.pytorch.policy import Policy, open_policy
 from tests.pytorch.tuning_workspace import VOCAB_SIZE, write_model
 from workbench.contract import Sampling
@@ -132,6 +133,7 @@ def test_a_base_in_four_bits_is_trained_in_float(tmp_path: Path) -> None:
     policy = opened(base, quantize_base="nf4")
     kinds = {type(module).__name__ for module in policy.plain.modules()}
     assert "Linear4bit" in kinds
+    assert weight_count(policy.model) == weight_count(opened(base).model)  # however they are packed
     assert all(item.dtype == torch.float32 for item in policy.trained())
     exact, coarse = logits(folders.open_causal_lm(base)), logits(policy.model.eval())
     assert 0 < (exact - coarse).abs().mean() < 0.3
