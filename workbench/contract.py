@@ -57,7 +57,8 @@ class Capabilities:
     dtypes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)  # library -> version
     reason: str = ""  # why it is not available, in one sentence
-    install: str = ""  # the line that mends that
+    install: str = ""  # the line that mends that, or what `lacking` says
+    lacking: Mapping[str, str] = field(default_factory=dict)  # stage that it could run -> what that needs, a sentence
 
 
 # --------------------------------------------------------------------------- events

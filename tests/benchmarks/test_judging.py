@@ -7,17 +7,21 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.endpoint import Reply, Server, completion
+from workbench import registry
 from workbench.benchmarks.judging.answers import read_answers
 from workbench.benchmarks.judging.asking import better_of, grade_of, instruction, reason_of
 from workbench.benchmarks.judging.assess import assess
 from workbench.benchmarks.judging.questions import Question, read_questions
 from workbench.benchmarks.judging.verdicts import Verdict, read_verdicts
+from workbench.cli.doctor import doctor
 from workbench.contract import Job, Progress, Warned, parse_event
 from workbench.corpus.progress import Interrupted
 from workbench.errors import WorkbenchError
@@ -26,7 +30,9 @@ from workbench.preferences.candidates import Answer, Prompt
 from workbench.preferences.sets import candidate_set
 from workbench.recipes.assess import RUBRIC, AssessRecipe
 from workbench.recipes.base import validate
+from workbench.recipes.load import recipe_from
 from workbench.reporting import RunReporter
+from workbench.runs.plan import require_engine
 from workbench.store import artifacts
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
@@ -424,3 +430,31 @@ def test_a_verdict_knows_when_it_says_nothing() -> None:
         question="1", turn=1, category="", prompt=(), asked=(), models=("a",), samples=(0,), answers=(("x",),)
     )
     assert empty.none
+
+
+def test_judging_needs_no_harness_and_benchmarks_say_that_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where lm-eval was not installed: its distribution is not found."""
+    found = metadata.version
+
+    def version(name: str) -> str:
+        if name == "lm_eval":
+            raise metadata.PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert registry.engine("benchmarks").capabilities().stages == ("assess",)
+    require_engine(recipe_from({"stage": "assess", "prompts": "asked", "models": ["a", "b"], "judge": "a"}))
+    with pytest.raises(WorkbenchError) as told:
+        require_engine(recipe_from({"stage": "benchmark", "model": "tiny", "panel": "quick"}))
+    assert told.value.what == "Benchmarks need lm-eval, which is not installed."
+    assert told.value.remedy == "Install it: pip install 'llm-workbench[benchmarks]'"
+    done = CliRunner().invoke(doctor, ["--json"])
+    assert {"what": told.value.what, "remedy": "pip install 'llm-workbench[benchmarks]'"} in json.loads(done.stdout)[
+        "problems"
+    ]
+    lines = CliRunner().invoke(doctor).stdout.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.strip() == "ok       benchmarks: assess on cpu")
+    assert [line.strip() for line in lines[place + 1 : place + 3]] == [
+        "missing  benchmarks: Benchmarks need lm-eval, which is not installed.",
+        "pip install 'llm-workbench[benchmarks]'",
+    ]

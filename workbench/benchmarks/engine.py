@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from workbench.contract import Job, Reporter
+from workbench.contract import Capabilities, Job, Reporter
 from workbench.corpus.stage_engine import StageEngine
 
 
@@ -15,6 +16,19 @@ class BenchmarksEngine(StageEngine):
     module = "workbench.benchmarks"
     stages = ("benchmark", "assess")
     libraries = {"lm_eval": "lm-eval", "numpy": "numpy", "pyarrow": "pyarrow"}
+
+    optional = frozenset({"lm_eval"})  # `assess` does without
+
+    def capabilities(self) -> Capabilities:
+        able = super().capabilities()
+        if not able.available or "lm_eval" in able.versions:
+            return able
+        return replace(
+            able,
+            stages=tuple(stage for stage in able.stages if stage != "benchmark"),
+            lacking={"benchmark": "Benchmarks need lm-eval, which is not installed."},
+            install=self.install(["lm-eval"]),
+        )
 
     def install(self, missing: list[str]) -> str:
         return "pip install 'llm-workbench[benchmarks]'"

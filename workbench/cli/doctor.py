@@ -44,9 +44,11 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         found["engines"][name] = {
             "available": able.available, "stages": able.stages, "devices": able.devices, "dtypes": able.dtypes,
             "versions": dict(able.versions), "reason": able.reason, "install": able.install,
+            "lacking": dict(able.lacking),
         }  # fmt: skip
         if not able.available:
             found["problems"].append({"what": able.reason, "remedy": able.install})
+        found["problems"] += [{"what": what, "remedy": able.install} for what in able.lacking.values()]
     found["project"], problems = _project((ctx.find_root().obj or {}).get("project"))
     found["problems"] += problems
     if as_json:
@@ -91,10 +93,13 @@ def _print(found: dict[str, Any]) -> None:
             click.echo(f"  ok       {name}: {', '.join(able['stages'])}{devices}")
         else:
             click.echo(f"  missing  {name}: {able['reason']}")
-            if able["install"]:
-                click.echo(f"           {able['install']}")
+        for what in able["lacking"].values():
+            click.echo(f"  missing  {name}: {what}")
+        if able["install"]:
+            click.echo(f"           {able['install']}")
+    told = {what for able in found["engines"].values() for what in (able["reason"], *able["lacking"].values())}
     for problem in found["problems"]:
-        if problem["what"] not in {able["reason"] for able in found["engines"].values()}:
+        if problem["what"] not in told:
             click.echo(f"  problem  {problem['what']} {problem['remedy']}")
 
 

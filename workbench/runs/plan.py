@@ -270,6 +270,8 @@ def require_engine(recipe: Recipe) -> None:
         if recipe.stage == "export":
             return
         raise WorkbenchError(able.reason, able.install and f"Install it: {able.install}")
+    if recipe.stage in able.lacking:
+        raise WorkbenchError(able.lacking[recipe.stage], f"Install it: {able.install}")
     if recipe.stage not in able.stages:
         raise WorkbenchError(f"The engine {name} does not run {recipe.stage}.", _engines_for(recipe.stage))
 
