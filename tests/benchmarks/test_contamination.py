@@ -16,8 +16,9 @@ import pyarrow as pa
 import pytest
 
 from tests.benchmarks.measured import add_benchmark, add_model, choice, measured, text_item
-from workbench.benchmarks.contamination import Search, contamination, corpora_of, text_of
+from workbench.benchmarks.contamination import contamination, corpora_of, text_of
 from workbench.benchmarks.lookup import resolve
+from workbench.benchmarks.overlap import Search
 from workbench.benchmarks.results import Item
 from workbench.corpus.chats.conversations import ConversationWriter
 from workbench.corpus.documents import CorpusWriter
