@@ -6,17 +6,18 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from tests import road
 from tests.benchmarks import tiny
-from workbench.benchmarks import distributions, results
+from workbench.benchmarks import distributions, divergence, results
 from workbench.benchmarks.panels import Panel
 from workbench.benchmarks.report import export
 from workbench.benchmarks.results import Results
+from workbench.contract import LanguageModel
 from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
 from workbench.store import artifacts
@@ -100,6 +101,16 @@ def test_a_checkpoint_is_near_its_export_and_windows_are_asked_once(exported: tu
     again, _ = measure(project, catalog, "tiny", tasks=[f"divergence:{file}"], limit=2)
     assert (again.computed, again.known) == (0, 2)
     assert again.tasks["divergence:text.txt"].setting.limit == 2
+
+
+def test_the_speed_is_measured_where_text_has_more_tokens_than_the_context_holds() -> None:
+    class Letters:
+        context_length = 48
+        tokenize = staticmethod(list)
+
+    apart = object.__new__(divergence.Divergence)
+    apart._text, apart._model = "a" * 999, cast(LanguageModel, Letters())
+    assert 0 < len(apart.prompt(64)) <= 24
 
 
 def test_without_an_f16_export_the_checkpoint_is_the_reference(project: Project, catalog: Catalog) -> None:

@@ -205,8 +205,12 @@ class Divergence:
         )  # fmt: skip
 
     def prompt(self, tokens: int) -> str:
-        """About so many tokens of the text's beginning."""
-        return self._text[: tokens * 4]
+        """About so many tokens of the text's beginning, no more than half of the model's context."""
+        room = min(tokens, self._model.context_length // 2)
+        text = self._text[: tokens * 4]
+        while len(self._model.tokenize(text)) > room:
+            text = text[: len(text) * 3 // 4]
+        return text
 
     def _item(self, number: int, window: tuple[int, ...], answer: dict[str, Any]) -> Item:
         count, kl = len(window), sum(answer["kl"])
