@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,6 +206,23 @@ def test_a_name_means_the_newest_benchmark(measured_project: Project, catalog: C
     newest = lookup.newest_per_model(lookup.of_project(measured_project, catalog, "quick"))
     assert [one.model for one in newest] == ["tuned", "base@200", "base"]
     assert newest[2].id == "base-quick"
+
+
+def test_versions_of_one_name_are_models_of_their_own(tmp_path: Path) -> None:
+    item = {"arc": outcomes("arc", range(3))}
+    weights: dict[str, dict[str, Any]] = {
+        "new": {"name": "base", "id": "base-2", "identity": "b" * 64},
+        "again": {"name": "base", "id": "base", "identity": "a" * 64},
+        "early": {"name": "base", "id": "base", "identity": "a" * 64, "checkpoint": 20},
+        "first": {"name": "base", "id": "base", "identity": "a" * 64},
+    }
+    found = [measured(tmp_path / name, item, model=model) for name, model in weights.items()]
+    newest = lookup.newest_per_model(found)
+    assert [(one.id, one.model, one.name) for one in newest] == [
+        ("new", "base-2", "base"),
+        ("again", "base", "base"),
+        ("early", "base@20", "base@20"),
+    ]
 
 
 @pytest.mark.parametrize(

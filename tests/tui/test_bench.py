@@ -90,7 +90,7 @@ def test_a_model_stands_once_with_its_newest_answer_to_each_task(project: Projec
     found = benchmarks(project)
     assert bench.panels_of(found) == ["", "quick"]
     checkpoint, smol = gather(found, "")
-    assert (checkpoint.label, smol.label) == ("smol@50", "smol")
+    assert (checkpoint.model, smol.model) == ("smol@50", "smol")
     assert {task: source.id for task, source in smol.sources.items()} == {
         "arc_easy": "second", "hellaswag": "second", "gsm8k": "first",
     }  # fmt: skip
@@ -103,7 +103,7 @@ def test_models_of_one_name_are_told_apart(project: Project) -> None:
     for number in (1, 2):
         model = {"id": f"base-{number}", "name": "base", "identity": f"{number}" * 64}
         measure(project, model, 0.5, seed=number, tasks=["gsm8k"], items=10, ago=number)
-    assert [model.label for model in gather(benchmarks(project), "quick")] == ["base-1", "base-2"]
+    assert [model.model for model in gather(benchmarks(project), "quick")] == ["base-1", "base-2"]
 
 
 def test_groups_stand_above_their_tasks_and_may_be_folded(measured: Project) -> None:
@@ -115,7 +115,7 @@ def test_groups_stand_above_their_tasks_and_may_be_folded(measured: Project) -> 
     assert [(row.task, row.group) for row in rows[2:6]] == [
         ("mmlu", ""), ("mmlu_anatomy", "mmlu"), ("mmlu_virology", "mmlu"), ("mmlu_world_religions", "mmlu"),
     ]  # fmt: skip
-    base = next(model for model in models if model.label == "base")
+    base = next(model for model in models if model.model == "base")
     by_score = bench.sorted_rows(rows, "score", base, {})
     top = [row for row in by_score if not row.group]
     shares = [bench.figure_of(base, row).value for row in top]  # type: ignore[union-attr]
@@ -159,7 +159,7 @@ async def test_the_grid_says_what_the_comparison_found(measured: Project, app_on
     wanted = {row.task: row for row in comparing.compare(by_model["base"], by_model["base@200"]).tasks}
     async with app_on(measured).run_test(size=(200, 50)) as pilot:
         screen = await at_bench(pilot)
-        assert [model.label for model in screen.grid.heads] == [
+        assert [model.model for model in screen.grid.heads] == [
             "base", "stranger", "base-q8", "base@800", "base@600", "base@400", "base@200",
         ]  # fmt: skip
         assert screen.baseline is screen.grid.heads[0]
@@ -177,13 +177,13 @@ async def test_another_baseline_turns_the_differences_round(measured: Project, a
         assert "▲+" in line_of(pilot, "gsm8k")
         gain = next(part for part in line_of(pilot, "gsm8k").split() if part.startswith("▲+"))
         await pilot.press("right", "b")
-        await until(pilot, lambda: screen.baseline and screen.baseline.label == "stranger")
+        await until(pilot, lambda: screen.baseline and screen.baseline.model == "stranger")
         await until(pilot, lambda: screen._to_compare() is None)
         await pilot.press("m")
         await until(pilot, lambda: isinstance(pilot.app.screen, Menu))
         await pilot.press("escape")
         pilot.app.perform_command("model base")  # type: ignore[attr-defined]
-        await until(pilot, lambda: screen.chosen and screen.chosen.label == "base" and screen._to_compare() is None)
+        await until(pilot, lambda: screen.chosen and screen.chosen.model == "base" and screen._to_compare() is None)
         assert gain.replace("▲+", "▼−") in line_of(pilot, "gsm8k")
         assert "0 now right" in words_of(pilot)
 
@@ -222,7 +222,7 @@ async def test_tasks_are_filtered_sorted_and_unfolded(measured: Project, app_on:
         assert screen.query_one(Input).value == ""
         pilot.app.perform_command("sort difference")  # type: ignore[attr-defined]
         await pilot.press("right")
-        await until(pilot, lambda: screen.chosen and screen.chosen.label == "stranger")
+        await until(pilot, lambda: screen.chosen and screen.chosen.model == "stranger")
         screen._arrange()
         compared = screen._differences(screen.chosen)
         gains = [compared[task].difference for task in shown(screen) if task in compared and task != "lambada_openai"]
@@ -262,7 +262,7 @@ async def test_panels_are_chosen_and_a_new_benchmark_appears_by_itself(measured:
         await until(pilot, lambda: isinstance(pilot.app.screen, Menu))
         assert "single tasks" in text_of(pilot)
         await pilot.press("home", "enter")
-        await until(pilot, lambda: screen.panel == "" and [model.label for model in screen.models] == ["late"])
+        await until(pilot, lambda: screen.panel == "" and [model.model for model in screen.models] == ["late"])
         assert "Single tasks, 1 model, 1 task" in text_of(pilot)
         pilot.app.perform_command("panel everything")  # type: ignore[attr-defined]
         await until(pilot, lambda: len(screen.models) == 8)
@@ -297,7 +297,7 @@ def test_probabilities_and_what_is_taken_of_a_choice() -> None:
 
 
 def test_flipped_items_are_those_of_the_comparison(measured: Project) -> None:
-    models = {model.label: model for model in gather(benchmarks(measured), "quick")}
+    models = {model.model: model for model in gather(benchmarks(measured), "quick")}
     for task in ("arc_easy", "mmlu", "gsm8k"):
         asked = read_items(models["base"], models["stranger"], task)
         wanted = comparing.flips(models["base"], models["stranger"], task)
@@ -336,7 +336,7 @@ async def test_answers_and_programs_are_shown_as_text(measured: Project, app_on:
         assert screen.grid.choose("gsm8k")
         await pilot.press("right", "right", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ItemsScreen) and pilot.app.screen.read)
-        assert screen.grid.heads[2].label == "base-q8"
+        assert screen.grid.heads[2].model == "base-q8"
         await pilot.press("w")
         await until(pilot, lambda: "[/INST] [red]no[/red]" in text_of(pilot))
         assert "base-q8, wrong" in text_of(pilot)
@@ -361,7 +361,7 @@ async def test_the_history_is_a_curve_over_the_steps(measured: Project, app_on: 
         await until(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen) and pilot.app.screen.points)
         screen = pilot.app.screen
         assert isinstance(screen, HistoryScreen)
-        assert [(step, model.label) for step, model, _ in screen.points] == [
+        assert [(step, model.model) for step, model, _ in screen.points] == [
             (200, "base@200"), (400, "base@400"), (600, "base@600"), (800, "base@800"), (1000, "base"),
         ]  # fmt: skip
         (series,) = screen.query_one(Chart).series

@@ -32,10 +32,28 @@ class Benchmark:
 
     @property
     def model(self) -> str:
-        """The model's name, with the step where it is a checkpoint: "base@200"."""
-        step = self.results.model.get("checkpoint")
-        name = str(self.results.model.get("name") or self.results.model.get("id") or self.id)
-        return name if step is None else f"{name}@{step}"
+        """The model's id, which no other version of it has, with the step where it is a checkpoint: "base-2@200"."""
+        return self._called("id", "name")
+
+    @property
+    def name(self) -> str:
+        """As `model`, by the name that all versions share: "base@200"."""
+        return self._called("name", "id")
+
+    def _called(self, *facts: str) -> str:
+        about = self.results.model
+        called = next((str(about[fact]) for fact in facts if about.get(fact)), self.id)
+        return called if self.step is None else f"{called}@{self.step}"
+
+    @property
+    def step(self) -> int | None:
+        """The step of a checkpoint; None for the finished model."""
+        return self.results.model.get("checkpoint")
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """The same for the same weights: the model's identity, and the step of a checkpoint."""
+        return str(self.results.model.get("identity") or self.id), self.step
 
     @property
     def panel(self) -> str:
@@ -71,9 +89,9 @@ def of_project(project: Project, catalog: Catalog, panel: str | None = None) -> 
 
 def newest_per_model(found: list[Benchmark]) -> list[Benchmark]:
     """Of benchmarks, newest first, the newest of each model (or checkpoint) and panel."""
-    kept: dict[tuple[str, str], Benchmark] = {}
+    kept: dict[tuple[tuple[str, int | None], str], Benchmark] = {}
     for made in found:
-        kept.setdefault((made.model, made.panel), made)
+        kept.setdefault((made.key, made.panel), made)
     return list(kept.values())
 
 
@@ -127,15 +145,11 @@ def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None
         made = artifacts.resolve_any(project, catalog, model, MODELS)
     except WorkbenchError as error:
         # Not of this project any more, or never: what was benchmarked keeps its name.
-        found = [one for one in everything if reference in (one.id, one.model)]
+        found = [one for one in everything if reference in (one.id, one.model, one.name)]
         if not found:
             raise _unknown(error, reference, catalog, everything) from None
     else:
-        found = [
-            one
-            for one in everything
-            if one.results.model.get("identity") == made.identity and one.results.model.get("checkpoint") == step
-        ]
+        found = [one for one in everything if one.key == (made.identity, step)]
     fitting = [one for one in found if panel in (None, one.results.panel)]
     if not fitting:
         of_panel = f" of the panel {panel}" if panel else ""

@@ -28,22 +28,7 @@ class Gathered(Benchmark):
     """One model's newest answer to each task of a panel. Tasks that were named one by one may come from several
     benchmarks; `folder` and `created` are those of the newest."""
 
-    label: str  # what the model is called: its id, which is its own, and the step of a checkpoint
     sources: Mapping[str, Benchmark]  # task -> the benchmark that asked it
-
-    @property
-    def model(self) -> str:
-        return self.label
-
-    @property
-    def key(self) -> tuple[str, int | None]:
-        """The same for the same weights."""
-        return key_of(self)
-
-    @property
-    def step(self) -> int | None:
-        """The step of a checkpoint; None for the finished model."""
-        return self.results.model.get("checkpoint")
 
     @property
     def token(self) -> tuple[tuple[str, str], ...]:
@@ -88,11 +73,6 @@ class Row:
     higher_is_better: bool
 
 
-def key_of(one: Benchmark) -> tuple[str, int | None]:
-    """Whose benchmark it is: the model's identity, and the step of a checkpoint."""
-    return str(one.results.model.get("identity") or one.id), one.results.model.get("checkpoint")
-
-
 def read(project: Project, catalog: Catalog) -> list[Benchmark]:
     """All benchmarks, newest first."""
     return lookup.of_project(project, catalog)
@@ -112,7 +92,7 @@ def gather(found: Sequence[Benchmark], panel: str) -> list[Gathered]:
     of_model: dict[tuple[str, int | None], list[Benchmark]] = {}
     for one in found:
         if panel in (EVERY_PANEL, one.results.panel):
-            of_model.setdefault(key_of(one), []).append(one)
+            of_model.setdefault(one.key, []).append(one)
     gathered = []
     for benchmarks in of_model.values():
         newest = benchmarks[0]
@@ -121,15 +101,11 @@ def gather(found: Sequence[Benchmark], panel: str) -> list[Gathered]:
             for task in one.results.tasks:
                 sources.setdefault(task, one)
         tasks = {task: one.results.tasks[task] for task, one in sources.items()}
-        model = newest.results.model
-        name = str(model.get("id") or model.get("name") or newest.id)
-        step = model.get("checkpoint")
         gathered.append(
             Gathered(
                 folder=newest.folder,
                 results=replace(newest.results, tasks=tasks),
                 created=newest.created,
-                label=name if step is None else f"{name}@{step}",
                 sources=sources,
             )
         )

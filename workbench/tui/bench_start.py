@@ -69,7 +69,7 @@ def _model_of(live: Live, model: Gathered) -> ArtifactRow:
     identity = model.key[0]
     made = next((item for item in live.artifacts if item.kind == "model" and item.identity == identity), None)
     if made is None:
-        raise WorkbenchError(f"{model.label} is no model of this project.", "Choose a model that was trained here.")
+        raise WorkbenchError(f"{model.model} is no model of this project.", "Choose a model that was trained here.")
     if made.run is None:
         raise WorkbenchError(f"{made.id} was not trained here.", "Choose a model that was.")
     return made

@@ -212,8 +212,8 @@ class BenchScreen(WorkbenchScreen):
 
     def draw_title(self, model: Gathered) -> Text:
         if model is self.baseline:
-            return self.grid.assemble(("◆ ", "accent"), (safe.line(model.label), "strong"))
-        return self.grid.assemble((safe.line(model.label), "strong"))
+            return self.grid.assemble(("◆ ", "accent"), (safe.line(model.model), "strong"))
+        return self.grid.assemble((safe.line(model.model), "strong"))
 
     def draw_cell(self, row: Row, model: Gathered, width: int) -> Text:
         """The score, its interval as a bar on the scale of the row, and what is between it and the baseline."""
@@ -320,10 +320,10 @@ class BenchScreen(WorkbenchScreen):
             on.sentence("No task has all of these words in its name." if self.models else "")
             on.end()
             return
-        entitle(pane, f"{model.label} on {row.task}")
+        entitle(pane, f"{model.model} on {row.task}")
         task = model.figures.get(row.task)
         if task is None or row.metric not in task.figures:
-            on.sentence(f"{model.label} was not asked. n starts a benchmark.")
+            on.sentence(f"{model.model} was not asked. n starts a benchmark.")
             on.end()
             return
         facts: list[tuple[str, str] | tuple[str, str, str]] = []
@@ -352,7 +352,7 @@ class BenchScreen(WorkbenchScreen):
         facts: list[tuple[str, str] | tuple[str, str, str]] = []
         figure = bench.figure_of(baseline, row)
         if figure is not None:
-            facts.append(("◆ baseline", f"{_score(row.metric, figure)}  {baseline.label}"))
+            facts.append(("◆ baseline", f"{_score(row.metric, figure)}  {baseline.model}"))
         found = self.compared.get(model.token)
         if found is None:
             return [*facts, ("difference", "is being worked out ...", "muted")]
@@ -387,10 +387,10 @@ class BenchScreen(WorkbenchScreen):
         assert model is not None
         self.wanted = model.key
         self._choose_baseline()
-        self.app.tell(f"{safe.line(model.label)} is the baseline: all others are compared with it.")
+        self.app.tell(f"{safe.line(model.model)} is the baseline: all others are compared with it.")
 
     def _named(self, label: str) -> Gathered | None:
-        return next((model for model in self.models if model.label == label), None)
+        return next((model for model in self.models if model.model == label), None)
 
     def do_panel(self, argument: str = "") -> None:
         known = [*bench.panels_of(self.found), bench.EVERY_PANEL]
@@ -407,7 +407,7 @@ class BenchScreen(WorkbenchScreen):
         choices = []
         for panel in known:
             of_panel = [one for one in self.found if panel in (bench.EVERY_PANEL, one.results.panel)]
-            models = len({bench.key_of(one) for one in of_panel})
+            models = len({one.key for one in of_panel})
             tasks = len({task for one in of_panel for task in one.results.tasks})
             about = f"{figures.counted(models, 'models')}, {figures.counted(tasks, 'tasks')}"
             choices.append(Choice(f"={panel}", (), "", safe.line(bench.panel_in_words(panel)), about))
@@ -442,11 +442,11 @@ class BenchScreen(WorkbenchScreen):
 
         choices = [
             Choice(
-                model.label, (), "", safe.line(model.label), f"measured {figures.age(self.app.now() - model.created)}"
+                model.model, (), "", safe.line(model.model), f"measured {figures.age(self.app.now() - model.created)}"
             )
             for model in self.grid.heads
         ]
-        chosen = self.chosen.label if self.chosen is not None else ""
+        chosen = self.chosen.model if self.chosen is not None else ""
         self.app.push_screen(
             Menu("Model", choices, chosen=chosen), lambda label: self.do_model(label) if label else None
         )
@@ -472,7 +472,7 @@ class BenchScreen(WorkbenchScreen):
         row, model = self.grid.row, self.chosen
         if row is None or model is None:
             return self._why_empty() or "There is no task."
-        return None if bench.figure_of(model, row) is not None else f"{model.label} was not asked {row.task}."
+        return None if bench.figure_of(model, row) is not None else f"{model.model} was not asked {row.task}."
 
     def do_history(self, _: str = "") -> None:
         from workbench.tui.screens.bench_history import HistoryScreen
@@ -487,7 +487,7 @@ class BenchScreen(WorkbenchScreen):
         assert row is not None
         assert chosen is not None
         if row.task not in chosen.figures:
-            self.app.tell(f"{safe.line(chosen.label)} was not asked {safe.line(row.task)}.", severity="warning")
+            self.app.tell(f"{safe.line(chosen.model)} was not asked {safe.line(row.task)}.", severity="warning")
             return
         other = baseline if baseline is not chosen and baseline is not None and row.task in baseline.figures else None
         self.app.push_screen(ItemsScreen(other, chosen, row.task))

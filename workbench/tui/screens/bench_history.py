@@ -51,7 +51,7 @@ class HistoryScreen(WorkbenchScreen):
 
     @property
     def model_name(self) -> str:
-        return str(self.chosen.results.model.get("id") or self.chosen.label)
+        return str(self.chosen.results.model.get("id") or self.chosen.model)
 
     def heading(self) -> str:
         return f"{safe.line(self.model_name)} over its training"
@@ -60,7 +60,7 @@ class HistoryScreen(WorkbenchScreen):
         with Vertical(id="curve", classes="pane"):
             yield Chart(empty="Nothing was measured.")
         with Vertical(id="points", classes="pane"):
-            yield Table(COLUMNS, self.cells, key=lambda point: point[1].label)
+            yield Table(COLUMNS, self.cells, key=lambda point: point[1].model)
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
@@ -120,7 +120,7 @@ class HistoryScreen(WorkbenchScreen):
 
     def on_table_opened(self, event: Table.Opened) -> None:
         """The items of a point, against the point before it."""
-        place = [model.label for _, model, _ in self.points].index(event.row[1].label)
+        place = [model.model for _, model, _ in self.points].index(event.row[1].model)
         before = self.points[place - 1][1] if place else None
         self.app.push_screen(ItemsScreen(before, event.row[1], self.row.task))
 

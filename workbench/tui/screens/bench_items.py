@@ -47,7 +47,7 @@ class ItemsScreen(WorkbenchScreen):
 
     @property
     def names(self) -> list[str]:
-        return [*([self.baseline.label] if self.baseline is not None else []), self.chosen.label]
+        return [*([self.baseline.model] if self.baseline is not None else []), self.chosen.model]
 
     def heading(self) -> str:
         return safe.line(f"{self.asked}: {' against '.join(reversed(self.names))}")
