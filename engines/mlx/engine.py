@@ -17,6 +17,8 @@ STAGES = {
     "pretrain": "pretrain:pretrain",
     "sft": "sft:supervise",
     "continue": "sft:supervise",
+    "dpo": "preference:prefer",
+    "orpo": "preference:prefer",
 }
 """Stage -> the module and function that run it."""
 LIBRARIES = {"mlx": "mlx", "mlx_lm": "mlx-lm"}  # module -> distribution

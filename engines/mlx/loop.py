@@ -132,10 +132,10 @@ class Training:
         progress = self.progress
         rate = self.learning_rate(progress.step)
         micro, tokens = self.method.micro_batches(progress.step)
-        loss, norm = self.method.trainer.step(progress.step, micro, rate)
+        made = self.method.trainer.step(progress.step, micro, rate)
         progress.step += 1
         progress.tokens += tokens
-        self.metrics.keep(progress.step, loss, norm, rate, tokens=progress.tokens)
+        self.metrics.keep(progress.step, made.loss, made.grad_norm, rate, tokens=progress.tokens, more=made.figures)
 
     def _evaluate(self) -> bool:
         """Evaluate and sample; False if a stop was asked for meanwhile."""

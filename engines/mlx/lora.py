@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,20 @@ def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
         lora.lora_a = mx.random.uniform(-bound, bound, lora.lora_a.shape, key=key)
         adapted.append((name, lora))
     model.update_modules(tree_unflatten(adapted))
+
+
+@contextmanager
+def without_adapter(model: nn.Module) -> Iterator[None]:
+    """The base as it was, without dropout: the reference of DPO."""
+    layers: list[Any] = [module for _, module in model.named_modules() if isinstance(module, LoRALinear)]
+    scales = [layer.scale for layer in layers]
+    for layer in layers:
+        layer.scale = 0.0
+    try:
+        yield
+    finally:
+        for layer, scale in zip(layers, scales, strict=True):
+            layer.scale = scale
 
 
 def adapter_weights(model: nn.Module) -> dict[str, mx.array]:

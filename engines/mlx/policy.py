@@ -15,8 +15,11 @@ from engines.companions import answer_ends, copy_companions, refuse_foreign_toke
 from engines.fresh_model import repeat_rope_theta
 from engines.mlx.folders import context_length, open_causal_lm, weight_names
 from engines.mlx.forward import head
+from engines.mlx.generation import Writer
 from engines.mlx.lora import add_lora, load_adapter_weights, save_adapter, stored_names
+from engines.tokenizer import TextTokenizer
 from workbench import durable
+from workbench.contract import Sampling
 from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import AdapterSection
@@ -54,6 +57,19 @@ class Policy:
             generation.eos_token_id = answer_ends(generation.eos_token_id, self.tokenizer)
         generation.save_pretrained(folder)
         copy_companions(self.base, folder, template=self.tokenizer.template)
+
+    def sample(self, prompt: str, max_tokens: int, *, chat: bool = True) -> str:
+        """The answer to `prompt` (or, without `chat`, its continuation); the same draws each time."""
+        texts, ends = TextTokenizer(self.base), self.tokenizer.end_ids
+        if chat:
+            ids = self.tokenizer.prompt([{"role": "user", "content": prompt}]).tolist()
+        else:
+            begin = [] if self.tokenizer.bos_id is None else [self.tokenizer.bos_id]
+            ids = begin + texts.encode(prompt, special=False)
+        ids = ids[-(self.context_length - 1) :]
+        sampling = Sampling(max_tokens=min(max_tokens, self.context_length - len(ids)), seed=0)
+        drawn = Writer(self.model).write([ids], sampling, ends=ends, numbers=[0])
+        return texts.decode(token for _, token in drawn if token not in ends)
 
     def restore(self, folder: Path) -> None:
         """The weights that `save` wrote."""

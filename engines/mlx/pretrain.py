@@ -146,10 +146,12 @@ class Pretraining:
             self.model, self.loss, recipe.optimizer, dtype=dtype, seed=recipe.data.seed, compiled=compiled
         )
 
-    def loss(self, tokens_BL: mx.array, targets_BL: mx.array, places_BL: mx.array | None, scale: mx.array) -> mx.array:
+    def loss(
+        self, tokens_BL: mx.array, targets_BL: mx.array, places_BL: mx.array | None, scale: mx.array
+    ) -> tuple[mx.array, dict[str, mx.array]]:
         """The summed cross-entropy of the trained-on targets, in nats, times `scale`."""
         hidden_BLD = hidden_states(self.model, tokens_BL, places_BL)
-        return token_losses(self.model, hidden_BLD, targets_BL).sum() * scale
+        return token_losses(self.model, hidden_BLD, targets_BL).sum() * scale, {}
 
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
         windows_BL1 = self._batches.global_batch(step)

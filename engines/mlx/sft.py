@@ -14,12 +14,10 @@ import numpy as np
 
 from engines.companions import pad_id
 from engines.mlx.forward import IGNORED, hidden_states, likeliest, token_losses
-from engines.mlx.generation import Writer
 from engines.mlx.policy import Policy
 from engines.mlx.post_training import Workplace, train
 from engines.mlx.trainer import Inputs, Trainer
-from engines.tokenizer import TextTokenizer
-from workbench.contract import Job, Reporter, Sampling, Warned
+from workbench.contract import Job, Reporter, Warned
 from workbench.corpus.chats.packing import PackedSequence, TrainingRows, padded
 from workbench.corpus.chats.training_data import conversation_rows, document_rows
 from workbench.recipes.base import validate
@@ -75,7 +73,6 @@ class Supervised:
         self.step_tokens = int(mean * rows.batch_size)
         self._micro = recipe.batch.per_device_batch_size or 1
         self._pad = pad_id(policy.tokenizer)
-        self._texts = TextTokenizer(policy.base)
         self._report = {
             "rows": rows.rows,
             "held_out_rows": held_out.rows,
@@ -88,7 +85,7 @@ class Supervised:
 
     def loss(
         self, ids_BL: mx.array, targets_BL: mx.array, places_BL: mx.array, lengths_BL: mx.array, scale: mx.array
-    ) -> mx.array:
+    ) -> tuple[mx.array, dict[str, mx.array]]:
         """The summed cross-entropy of the trained targets, in nats, times `scale`."""
         embedded = None
         if self._noise:  # NEFTune (Jain et al. 2023): uniform, within alpha / sqrt(length · width)
@@ -98,7 +95,7 @@ class Supervised:
         hidden_BLD = hidden_states(
             self.policy.model, ids_BL, places_BL, embedded, checkpointed=self._recipe.precision.gradient_checkpointing
         )
-        return token_losses(self.policy.model, hidden_BLD, targets_BL).sum() * scale
+        return token_losses(self.policy.model, hidden_BLD, targets_BL).sum() * scale, {}
 
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
         batch = self._rows.batch(step)
@@ -130,7 +127,7 @@ class Supervised:
     def samples(self) -> Iterator[tuple[str, str]]:
         section = self._recipe.evaluation
         for prompt in section.sample_prompts if section.sample_tokens else []:
-            yield prompt, self._sample(prompt, section.sample_tokens)
+            yield prompt, self.policy.sample(prompt, section.sample_tokens, chat=self._chat)
 
     def write(self, folder: Path) -> None:
         self.policy.save(folder)
@@ -156,17 +153,3 @@ class Supervised:
         arrays = (batch.ids_BL, targets_BL, batch.position_ids_BL, lengths_BL)
         ids, targets, places, lengths = (mx.array(array.astype(np.int32)) for array in arrays)
         return ids, targets, places, lengths
-
-    def _sample(self, prompt: str, max_tokens: int) -> str:
-        """The answer to `prompt`, or of a base model its continuation; the same draws each time."""
-        tokenizer = self.policy.tokenizer
-        if self._chat:
-            ids = tokenizer.prompt([{"role": "user", "content": prompt}]).tolist()
-        else:
-            begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-            ids = begin + self._texts.encode(prompt, special=False)
-        context = self.policy.context_length
-        ids = ids[-(context - 1) :]
-        sampling = Sampling(max_tokens=min(max_tokens, context - len(ids)), seed=0)
-        drawn = Writer(self.policy.model).write([ids], sampling, ends=tokenizer.end_ids, numbers=[0])
-        return self._texts.decode(token for _, token in drawn if token not in tokenizer.end_ids)

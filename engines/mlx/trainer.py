@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -19,6 +19,14 @@ Inputs = tuple[Any, ...]
 LONG_SECONDS = 10.0  # a step that takes longer is timed once
 
 
+class Step(NamedTuple):
+    """What an optimizer step came to."""
+
+    loss: mx.array
+    grad_norm: mx.array  # before clipping
+    figures: dict[str, float]
+
+
 class Trainer:
     """Trains what is trainable of `model`; its weights stay float32, and are multiplied in `dtype`.
 
@@ -28,14 +36,14 @@ class Trainer:
     def __init__(
         self,
         model: Any,
-        loss: Callable[..., mx.array],
+        loss: Callable[..., tuple[mx.array, dict[str, mx.array]]],
         section: OptimizerSection,
         *,
         dtype: mx.Dtype,
         seed: int,
         compiled: bool,
     ):
-        """`loss(*inputs)` is a micro-batch's part of the step's loss, a sum over parts; it reads `model`."""
+        """`loss(*inputs)` is a micro-batch's part of the step's loss, and of its figures: sums over the parts."""
         self.model, self._loss, self._dtype, self._seed = model, loss, dtype, seed
         self._most = section.max_grad_norm
         self.optimizer: optim.Optimizer = adamw(section)
@@ -43,22 +51,23 @@ class Trainer:
         self._compiled = compiled
         self._prepare()
 
-    def step(self, number: int, micro: Sequence[Inputs], learning_rate: float) -> tuple[mx.array, mx.array]:
-        """Make optimizer step `number` from its micro-batches: (loss, norm of the gradient before clipping)."""
+    def step(self, number: int, micro: Sequence[Inputs], learning_rate: float) -> Step:
+        """Make optimizer step `number` from its micro-batches."""
         mx.random.seed((self._seed * 1_000_003 + number) % 2**63)
         rate = mx.array(learning_rate)
-        loss, gradients = self._gradients(*micro[0])
+        found = self._gradients(*micro[0])
         for inputs in micro[1:]:
-            mx.eval(loss, gradients)  # the activations of one micro-batch at a time
-            more, added = self._gradients(*inputs)
-            loss, gradients = loss + more, tree_map(mx.add, gradients, added)
+            mx.eval(found)  # the activations of one micro-batch at a time
+            found = tree_map(mx.add, found, self._gradients(*inputs))
+        (loss, figures), gradients = found
         norm = self._update(gradients, rate)
-        mx.eval(self._state, loss, norm)
-        return loss, norm
+        mx.eval(self._state, loss, figures, norm)
+        return Step(loss, norm, {name: float(value) for name, value in figures.items()})
 
     def gradients(self, *inputs: Any) -> tuple[mx.array, Any]:
         """(loss, gradients of the trained weights) of one micro-batch."""
-        return self._gradients(*inputs)
+        (loss, _), gradients = self._gradients(*inputs)
+        return loss, gradients
 
     def measured_seconds(self, micro: Sequence[Inputs]) -> float:
         """Of a step of so many micro-batches like the first, tried out without a trace."""
@@ -104,10 +113,10 @@ class Trainer:
         self._state = [self.model.state, self.optimizer.state, mx.random.state]
         wrap: Any = partial(mx.compile, inputs=self._state, outputs=self._state) if self._compiled else lambda it: it
 
-        def gradients(*inputs: Any) -> tuple[mx.array, Any]:
+        def gradients(*inputs: Any) -> tuple[tuple[mx.array, dict[str, mx.array]], Any]:
             weights = self.model.trainable_parameters()
 
-            def loss(weights: Any) -> mx.array:
+            def loss(weights: Any) -> tuple[mx.array, dict[str, mx.array]]:
                 self.model.update(self._cast(weights))
                 return self._loss(*inputs)
 

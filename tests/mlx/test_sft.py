@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,9 @@ pytest.importorskip("trl", reason="trl is not installed: pip install 'llm-workbe
 
 from engines.mlx import MlxEngine, sft
 from engines.mlx.folders import open_causal_lm
-from engines.mlx.lora import LORA_PREFIX, trained
-from engines.mlx.policy import open_policy
-from engines.mlx.post_training import Workplace
 from engines.pytorch import PyTorchEngine, folders
 from engines.pytorch import sft as torch_sft
-from engines.pytorch.distributed import Processes
-from engines.pytorch.post_training import Workplace as TorchWorkplace
-from engines.schedule import tuning_learning_rate
+from tests.mlx.tuning import Both, open_both
 from tests.pytorch.conftest import Listener
 from tests.pytorch.tuning_workspace import TuningWorkspace, write_chats, write_model
 from workbench.contract import Finished, Job, Metrics, Sample, Sampling, Started, Stopped
@@ -59,54 +52,16 @@ def tuning(tmp_path: Path, shared_models: Path) -> TuningWorkspace:
     return TuningWorkspace(tmp_path)
 
 
-@dataclass
-class Both:
-    """A method of each engine on the same weights and rows."""
-
-    recipe: Any
-    torch: Any
-    mlx: Any
-
-    def torch_weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        for name, parameter in self.torch.policy.model.named_parameters():
-            if parameter.requires_grad:
-                yield name.replace(".default", ""), parameter
-
-    def by_torch_names(self, flat: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Of trained weights of MLX, or their gradients."""
-        if not self.mlx.policy.adapted:
-            return {name: np.array(item) for name, item in flat.items()}
-        found = {}
-        for name, item in flat.items():
-            place, _, kind = name.rpartition(".")
-            found[f"{LORA_PREFIX}{place}.{kind.replace('lora_a', 'lora_A').replace('lora_b', 'lora_B')}.weight"] = (
-                np.array(item).T
-            )
-        return found
-
-
 def both(job: Job, tmp_path: Path) -> Both:
     recipe: Any = validate(SftRecipe, job.recipe).resolved()
-    place = TorchWorkplace(job, recipe, Listener(), Processes())
-    policy = place.policy()
+    theirs, policy, place, own = open_both(job, recipe, tmp_path / "begin")
     trainer, _ = torch_sft.supervised_trainer(policy, recipe, job.directory)
     rows = conversation_rows(recipe, job.inputs, policy.tokenizer, max_length=64)
-    theirs = torch_sft.SupervisedMethod(
-        policy, recipe, optimizer=place.optimizer(policy), processes=place.processes, rows=rows.train,
+    method = torch_sft.SupervisedMethod(
+        policy, recipe, optimizer=theirs.optimizer(policy), processes=theirs.processes, rows=rows.train,
         held_out=rows.held_out, trainer=trainer, report={},
     )  # fmt: skip
-    if policy.adapted:
-        with torch.no_grad():  # the second matrix is zero at first: then the first has no gradient
-            for name, parameter in policy.model.named_parameters():
-                if "lora_B" in name:
-                    parameter.normal_(std=0.02)
-    begin = tmp_path / "begin"
-    begin.mkdir()
-    policy.save(begin)
-    own = open_policy(job.inputs["base"], recipe.adapter, seed=0, dtype=Workplace(job, recipe, Listener()).dtype)
-    own.restore(begin)
-    ours = sft.Supervised(own, recipe, Workplace(job, recipe, Listener()), rows.train, rows.held_out, "")
-    return Both(recipe, theirs, ours)
+    return Both(recipe, method, sft.Supervised(own, recipe, place, rows.train, rows.held_out, ""))
 
 
 @pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
@@ -115,37 +70,14 @@ def test_loss_gradients_and_evaluation_are_those_of_pytorch(
     tuning: TuningWorkspace, tmp_path: Path, settings: dict[str, Any], packing: bool
 ) -> None:
     pair = both(tuning.job("sft", "own", CHATS, conversations__packing=packing, **SMALL | settings), tmp_path)
-    [inputs], tokens = pair.torch.micro_batches(0)
-    expected = pair.torch.backward(inputs)
-    micro, own_tokens = pair.mlx.micro_batches(0)
-    loss, gradients = pair.mlx.trainer.gradients(*micro[0])
-    assert own_tokens == tokens
-    assert float(loss) == pytest.approx(expected.item(), rel=1e-5)
-    from mlx.utils import tree_flatten
-
-    found = pair.by_torch_names(dict(tree_flatten(gradients)))
-    reference = {name: parameter.grad.numpy() for name, parameter in pair.torch_weights()}
-    assert found.keys() == reference.keys()
-    for name, gradient in reference.items():
-        assert np.abs(found[name] - gradient).max() <= 1e-4 * np.abs(gradient).max(), name
-    theirs = pair.torch.evaluate(None, lambda: False)
-    with pair.mlx.trainer.evaluating():
-        assert pair.mlx.evaluate(None, lambda: False) == pytest.approx(theirs, rel=1e-5)
+    pair.check_gradients()
+    pair.check_evaluation()
 
 
 @pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
 def test_twenty_steps_are_those_of_pytorch(tuning: TuningWorkspace, tmp_path: Path, settings: dict[str, Any]) -> None:
     steps = {"schedule__max_steps": 20, "batch__per_device_batch_size": 2, "optimizer__weight_decay": 0.1}
-    pair = both(tuning.job("sft", "own", CHATS, **SMALL | settings | steps), tmp_path)
-    for step in range(20):
-        rate = tuning_learning_rate(step, total=20, peak=5e-3, schedule=pair.recipe.schedule)
-        theirs = pair.torch.optimize(step, rate)
-        loss, norm = pair.mlx.trainer.step(step, pair.mlx.micro_batches(step)[0], rate)
-        assert float(loss) == pytest.approx(theirs.loss.item(), abs=1e-3)
-        assert float(norm) == pytest.approx(theirs.grad_norm.item(), rel=1e-3)
-    found = pair.by_torch_names(trained(pair.mlx.policy.model))
-    for name, parameter in pair.torch_weights():
-        assert np.abs(found[name] - parameter.detach().numpy()).max() < 2e-3 * parameter.abs().max(), name
+    both(tuning.job("sft", "own", CHATS, **SMALL | settings | steps), tmp_path).check_steps(20, peak=5e-3)
 
 
 def test_recomputing_layers_and_chunks_of_logits_change_no_gradient(

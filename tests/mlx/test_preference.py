@@ -1,0 +1,95 @@
+"""DPO, its relatives and ORPO on MLX: PyTorch's losses, gradients and steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl", reason="trl is not installed: pip install 'llm-workbench[tuning]'")
+
+from engines.mlx import MlxEngine, preference
+from engines.pytorch.preference_stage import preference_losses
+from tests.mlx.tuning import Both, open_both
+from tests.pytorch.conftest import Listener
+from tests.pytorch.tuning_workspace import RECIPES, TuningWorkspace, write_model, write_preferences
+from workbench.contract import Finished, Job, Metrics, Started, Stopped
+from workbench.corpus.chats.training_data import pair_rows
+from workbench.recipes.base import validate
+
+PAIRS = {"base": "models/base", "preferences": "preferences/pairs"}
+SMALL = {"max_length": 96, "engine": "mlx", "evaluation__eval_steps": 1000, "evaluation__sample_tokens": 0}
+LORA = {"adapter__lora_rank": 4}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("preferences")
+    write_model(folder / "models" / "base", width=32)
+    write_preferences(folder / "preferences" / "pairs", pairs=30)
+    return folder
+
+
+@pytest.fixture
+def tuning(tmp_path: Path, made: Path) -> TuningWorkspace:
+    (tmp_path / "preferences").symlink_to(made / "preferences")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "base").symlink_to(made / "models" / "base")
+    return TuningWorkspace(tmp_path)
+
+
+def both(job: Job, tmp_path: Path) -> Both:
+    recipe: Any = validate(RECIPES[job.stage], job.recipe).resolved()
+    theirs, policy, place, own = open_both(job, recipe, tmp_path / "begin")
+    rows = pair_rows(recipe, job.inputs["preferences"], policy.tokenizer, max_length=96)
+    kind, trainer, _ = preference_losses(policy, recipe, job.directory)
+    method = kind(policy, recipe, rows, optimizer=theirs.optimizer(policy), processes=theirs.processes, trainer=trainer)
+    return Both(recipe, method, preference.Preferring(own, recipe, place, rows))
+
+
+@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo", "hinge", "robust", "sigmoid_norm", "simpo"])
+def test_every_loss_of_dpo_is_that_of_pytorch(tuning: TuningWorkspace, tmp_path: Path, loss_type: str) -> None:
+    noise = {"label_smoothing": 0.1} if loss_type == "robust" else {}
+    pair = both(tuning.job("dpo", "own", PAIRS, loss_type=loss_type, **SMALL | noise), tmp_path)
+    pair.check_gradients()
+    pair.check_evaluation()
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings"), [("dpo", {}), ("dpo", LORA), ("orpo", {})], ids=["dpo", "dpo lora", "orpo"]
+)
+def test_twenty_steps_are_those_of_pytorch(
+    tuning: TuningWorkspace, tmp_path: Path, stage: str, settings: dict[str, Any]
+) -> None:
+    steps = {"schedule__max_steps": 20, "batch__per_device_batch_size": 2}
+    pair = both(tuning.job(stage, "own", PAIRS, **SMALL | settings | steps), tmp_path)
+    pair.check_steps(20, peak=2e-3)
+    pair.check_evaluation()
+
+
+@pytest.mark.parametrize("settings", [{}, LORA | {"adapter__lora_dropout": 0.2}], ids=["full", "lora"])
+def test_a_run_learns_and_stopped_and_resumed_is_never_stopped(
+    tuning: TuningWorkspace, settings: dict[str, Any]
+) -> None:
+    steps = {"schedule__max_steps": 6, "checkpoints__save_steps": 3, "optimizer__learning_rate": 5e-3}
+    whole = Listener()
+    MlxEngine().run(tuning.job("dpo", "whole", PAIRS, **SMALL | settings | steps), whole)
+    job, first, second = (
+        tuning.job("dpo", "stopped", PAIRS, **SMALL | settings | steps),
+        Listener(stop_after=5),
+        Listener(),
+    )
+    MlxEngine().run(job, first)
+    assert isinstance(first.events[-1], Stopped)
+    MlxEngine().run(job, second)
+    assert 0 < second.all(Started)[0].step < 6
+    assert first.losses() | second.losses() == whole.losses()
+    report = whole.all(Finished)[0].report
+    assert report["eval_loss_before"] == pytest.approx(0.6931, abs=1e-3)  # the base is its own reference
+    assert report["eval_loss"] != report["eval_loss_before"]
+    if not settings:  # six steps move an adapter little
+        assert report["eval_reward_margin"] > 0.01
+    assert report == second.all(Finished)[0].report | {name: report[name] for name in ("seconds", "tokens_per_second")}
+    steps_made = [event for event in whole.all(Metrics) if event.loss is not None]
+    assert {"reward_margin", "reward_accuracy", "reward_chosen", "reward_rejected"} <= steps_made[-1].more.keys()
