@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # WAL needs memory shared between its readers, which these do not give over the network.
 NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "afpfs", "9p", "lustre", "gpfs", "beegfs", "ceph"}
-BUSY_SECONDS = 5.0
+BUSY_SECONDS = 60.0  # a loaded machine with a slow disk has been seen to hold the write lock for more than ten
 TUI_BUSY_SECONDS = 0.25
 
 
