@@ -21,6 +21,7 @@ from workbench.preferences.scores import Scores
 from workbench.preferences.sets import CandidateSet
 from workbench.tui import safe
 from workbench.tui.live import Changes
+from workbench.tui.screens.arena_idle import nothing_to_judge
 from workbench.tui.screens.base import WorkbenchScreen, entitle
 from workbench.tui.widgets.answer import AnswerText
 from workbench.tui.widgets.empty import Empty
@@ -200,7 +201,8 @@ class AnswersScreen(WorkbenchScreen):
             drawn = None
         if drawn is None:
             self.answers = ()
-            self._say_why_idle()
+            sentence, ways = nothing_to_judge(self.item, self.ranking, self.arena, self.app.live)
+            self.query_one("#none", Empty).say(sentence, *ways)
             self.add_class("-idle")
             self.tell_situation()
             self.refresh_keys()
@@ -309,42 +311,6 @@ class AnswersScreen(WorkbenchScreen):
             how = f" at {answer.temperature:g}" if drawn else ""
             parts.append(f"{self.letter(place)} {safe.line(answer.model)}{how}")
         return "It was " + ", ".join(parts) + "."
-
-    def _say_why_idle(self) -> None:
-        arena, none = self.arena, self.query_one("#none", Empty)
-        assert arena is not None
-        name, left = safe.line(self.item.name), arena.choice.left
-        run = self.app.live.runs.get(self.item.run) if self.app.live and self.item.run else None
-        if run is not None and run.active:
-            done = f": {run.step} of {run.total_steps} prompts" if run.total_steps else ""
-            none.say(
-                f"{safe.line(run.id)} is still writing answers{done}. The next ones show by themselves.",
-                ("g r", "watch the run"), ("i", "what the judgements have come to"), ("z", "take the last one back"),
-            )  # fmt: skip
-        elif not arena.candidates.prompts:
-            none.say("There are no answers in this set.", ("Esc", "back to the other sets"))
-        elif left and not self.ranking.whole_sets:
-            none.say(
-                f"The last {left:,} pairs are before others at this moment, or were skipped.",
-                ("i", "what the judgements have come to"), ("z", "take the last one back"),
-            )  # fmt: skip
-        elif self.ranking.evaluation:
-            none.say(
-                f"All pairs of different models are judged. How often each wins: workbench preferences stats {name}.",
-                ("i", "what the judgements have come to"), ("z", "take the last one back"),
-                ("Esc", "to the other sets"),
-            )  # fmt: skip
-        else:
-            what = "sets" if self.ranking.whole_sets else "pairs"
-            none.say(
-                f"All {what} are judged. Train a reward model on them, or a model at once: "
-                f"workbench reward --base MODEL --preferences {name}, or dpo in its place.",
-                (":reward", "its form"),
-                (":dpo", "the form for training at once"),
-                ("i", "what the judgements have come to"),
-                ("z", "take the last one back"),
-                ("Esc", "to the other sets"),
-            )
 
     def all_read(self) -> bool:
         """Whether every answer was shown to its end; says of which that is not so."""
