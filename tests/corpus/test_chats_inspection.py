@@ -17,7 +17,7 @@ from workbench.corpus.chats.conversations import ConversationWriter
 from workbench.corpus.chats.inspection import SequenceView, inspector
 from workbench.corpus.chats.pairs import Mark, Pair, PreferenceWriter
 from workbench.corpus.chats.tokens import ChatTokenizer
-from workbench.corpus.chats.training_data import conversation_rows, mark_rows, max_length, pair_rows
+from workbench.corpus.chats.training_data import conversation_rows, document_rows, mark_rows, max_length, pair_rows
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import validate
 from workbench.recipes.preference import DpoRecipe, KtoRecipe
@@ -188,6 +188,15 @@ def test_plain_text_in_pieces(base, tmp_path, stage):
     spare = shown.facts.steps_per_epoch * 16 * 64
     assert 0.8 * expected < trained < min(expected + 40, spare) * 1.1
     assert texts(shown.batch(0).sequences[0], role="text").count("sheep") > 1
+
+
+def test_of_a_single_text_the_end_is_held_out(base, tmp_path, stage):
+    (tmp_path / "text.txt").write_text(" ".join(f"{n} sheep" for n in range(1000)))
+    corpus = stage("import", sources=[str(tmp_path / "text.txt")]).output
+    recipe = validate(ContinueRecipe, {"base": "base", "corpus": "texts", "max_length": 64}).resolved()
+    split = document_rows(recipe, corpus, ChatTokenizer(base), max_length=64)
+    assert split.text.endswith("999 sheep")
+    assert 0 < len(split.text) < 0.2 * len((tmp_path / "text.txt").read_text())
 
 
 def test_windows_of_pretraining(stage, tmp_path):

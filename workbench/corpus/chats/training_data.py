@@ -95,15 +95,18 @@ def document_rows(
 ) -> Split:
     """The documents of a corpus, each as pieces of up to `max_length` tokens that follow one another.
 
-    Raises `WorkbenchError` if there are too few to hold some out.
+    Of a single document the end is held out. Raises `WorkbenchError` if there are too few to hold some out.
     """
     texts = [text for batch in iterate_documents(corpus) for text in batch.column("text").to_pylist()]
-    out = _divided(
-        texts,
-        recipe.validation_fraction,
-        recipe.seed,
-        f"{corpus.name} has {{}} document{{}}: too few to hold some out.",
-    )
+    if len(texts) == 1 and len(parts := _without_end(texts[0], recipe.validation_fraction)) == 2:
+        texts, out = parts, np.array([False, True])
+    else:
+        out = _divided(
+            texts,
+            recipe.validation_fraction,
+            recipe.seed,
+            f"{corpus.name} has {{}} document{{}}: too few to hold some out.",
+        )
     size = recipe.batch.batch_size or 1
 
     def rows(held: bool) -> TrainingRows:
@@ -230,6 +233,12 @@ def _divided(keys: Sequence[str], fraction: float, seed: int, too_few: str) -> n
             too_few.format(different, "" if different == 1 else "s"), "Give at least two, better a hundred."
         )
     return out
+
+
+def _without_end(text: str, fraction: float) -> list[str]:
+    """`text` in two, the second its last `fraction`, parted at the white space in front; one, if there is none."""
+    place = next((at for at in range(int(len(text) * (1 - fraction)), 0, -1) if text[at : at + 1].isspace()), 0)
+    return [part for part in (text[:place], text[place:].lstrip()) if part.strip()]
 
 
 def _beginning(texts: Iterable[str]) -> str:
