@@ -140,6 +140,10 @@ def test_settings_reach_into_a_recipe_and_a_pipeline(tmp_path: Path) -> None:
     assert recipe.schedule.max_steps == 7
     with pytest.raises(WorkbenchError, match="Did you mean base"):
         read_recipes(path, ["bse.schedule.max_steps=7"])
+    path.write_text(yaml.safe_dump([{"stage": "import", "sources": ["x"], "name": "books"}, BASE | {"name": "import"}]))
+    _, recipe = read_recipes(path, ["import.schedule.max_steps=7"])  # a name goes before a stage
+    assert isinstance(recipe, PretrainRecipe)
+    assert recipe.schedule.max_steps == 7
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ def _apply(setting: str, stages: list[dict[str, Any]], pipeline: bool) -> None:
     chosen = stages
     if pipeline:
         target, _, rest = key.partition(".")
-        chosen = [stage for stage in stages if target in (stage.get("name"), stage.get("stage"))]
+        named = [stage for stage in stages if stage.get("name") == target]  # such as a reward model called "judge"
+        chosen = named or [stage for stage in stages if stage.get("stage") == target]
         if not chosen or not rest:
             known = [str(stage.get("name") or stage.get("stage")) for stage in stages]
             raise WorkbenchError(
