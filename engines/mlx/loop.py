@@ -164,6 +164,7 @@ class Training:
             self.reporter.emit(Metrics(step=progress.step, tokens=progress.tokens, more=found))
             for prompt, text in self.method.samples():
                 self.reporter.emit(Sample(step=progress.step, prompt=prompt, text=text))
+        mx.clear_cache()  # buffers of other sizes than the training's, which would lie there unused
         return True
 
     def _save(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from engines.mlx import MlxEngine
 from engines.mlx import pretrain as mlx_pretrain
-from engines.mlx.folders import weight_names
+from engines.mlx.folders import open_causal_lm, weight_names
 from engines.pytorch import pretrain as torch_pretrain
 from engines.pytorch.distributed import Processes
 from engines.pytorch.model import save_model
@@ -127,6 +127,22 @@ def test_a_run_tells_what_pytorchs_does_and_leaves_the_same_files(small_job: Job
             if first.dim() == 2 and first.numel() > 1000:
                 assert float(first.std()) == pytest.approx(float(second.std()), rel=0.1)
     assert (one / "held_out.txt").read_text() == (other / "held_out.txt").read_text()
+
+
+def test_products_in_bfloat16_leave_weights_in_float32(small_job: Jobs) -> None:
+    losses, dtypes = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        listener, job = Listener(), small_job(dtype, precision__dtype=dtype, schedule__max_steps=6)
+        MlxEngine().run(job, listener)
+        losses[dtype] = listener.losses()
+        dtypes[dtype] = listener.all(Finished)[0].report["dtype"]
+        weights = weight_names(open_causal_lm(job.output)[0])
+        header = (job.output / "model.safetensors").read_bytes()[8:400].decode(errors="ignore")
+        assert '"F32"' in header
+        assert all(np.isfinite(np.array(item)).all() for item in weights.values())
+    assert dtypes == {"float32": "float32", "bfloat16": "bfloat16"}
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=5e-3)
 
 
 @pytest.mark.slow
