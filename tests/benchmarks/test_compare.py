@@ -110,6 +110,8 @@ def test_unlike_settings_are_named(tmp_path: Path) -> None:
         ("data: from the hub against abababababab…", ("arc",)),
     ]
     assert compare(before, before).unlike == ()
+    limits = {task: replace(SETTING, limit=100) for task in tasks}  # more than there are items
+    assert compare(before, measured(tmp_path / "c", tasks, settings=limits)).unlike == ()
 
 
 def test_the_length_of_answers_is_told(tmp_path: Path) -> None:

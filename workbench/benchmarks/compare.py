@@ -315,6 +315,8 @@ def _verdict(row: TaskComparison, p: float) -> str:
 def _unlike(baseline: TaskFigures, other: TaskFigures) -> tuple[Unlike, ...]:
     """In what the settings of one task differ."""
     first, second = asdict(baseline.setting), asdict(other.setting)
+    if baseline.n == other.n and None in (first["limit"], second["limit"]):
+        first["limit"] = second["limit"]  # a limit that left nothing out
     return tuple(
         Unlike(name.replace("_", " "), _said(first[name]), _said(second[name]), (baseline.task,))
         for name in (field.name for field in fields(Setting))

@@ -19,6 +19,7 @@ SHARES = (
     "acc",
     "exact_match",
     "em",
+    "match",
     "pass@",
     "mc1",
     "mc2",
