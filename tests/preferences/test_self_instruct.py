@@ -243,6 +243,31 @@ def test_rounds_come_to_an_end(serve, tmp_path):
     assert any("found, of 500, in 1 round." in e.message for e in done.events if isinstance(e, Warned))
 
 
+def test_a_server_that_writes_no_list_is_quoted_and_left(serve, tmp_path):
+    server = serve(lambda body: completion("I am only\na parrot."))
+    with pytest.raises(WorkbenchError) as error:
+        Run(tmp_path, endpoint=server.address, rows=5)
+    assert error.value.what == (
+        "Not one instruction is left: no numbered line (40). The first: the server answered: I am only a parrot."
+    )
+    assert len(server.requests) == 40  # of 800 that it might have been asked
+
+
+def test_a_server_that_runs_dry_is_left(serve, tmp_path):
+    answer, asked = scripted(), 0
+
+    def dry(body: dict) -> Reply:
+        nonlocal asked
+        asked += 1
+        return answer(body) if asked <= 30 else completion("No more.")
+
+    done = Run(tmp_path, endpoint=serve(dry).address, rows=500)
+    assert 0 < done.report["rows"] < 500
+    assert done.report["rounds"] < 20
+    [warned] = [e.message for e in done.events if isinstance(e, Warned)]
+    assert warned.endswith("rounds; the last 10 brought none.")
+
+
 def test_who_writes_has_to_be_said(tmp_path):
     with pytest.raises(WorkbenchError, match="neither is given"):
         Run(tmp_path)

@@ -24,6 +24,7 @@ from workbench.corpus.chats.intake import LOOKED_AT
 from workbench.corpus.chats.messages import Unfit
 from workbench.corpus.chats.rejects import Rejects
 from workbench.corpus.chats.rows import Row, find_rows, read_rows
+from workbench.corpus.chats.table import EXCERPT_CHARACTERS
 from workbench.corpus.progress import ProgressReport
 from workbench.errors import WorkbenchError
 from workbench.preferences.authors import Author
@@ -34,11 +35,13 @@ from workbench.wording import amount
 ROUNDS = "rounds.jsonl"
 REQUESTS = 4  # a round
 ASKED_FOR = 4  # instructions a request
+BARREN = 10  # rounds in a row that bring nothing: 40 requests, after which no more is to be hoped for
 NEW_SHARE = 0.25  # of the examples are written ones: 2 of 8, as in the paper
 INSTRUCTION_TOKENS = 192
 SHORTEST, LONGEST = 3, 150  # words of an instruction
 UNSEEN = re.compile(r"\b(images?|pictures?|photos?|graphs?|diagrams?|files?|maps?|draw|plot|video|audio|music)\b", re.I)
 NUMBERED = re.compile(r"^\s*(?:\*\*)?(\d+)\s*[.):]\s*(.+)$")
+UNNUMBERED, CUT_OFF = "no numbered line", "cut off in its first line"  # answers without an instruction
 EXAMPLES = "Here are tasks that people gave to an assistant:\n\n{listed}"
 REQUEST = (
     "{examples}\n\nCome up with {count} more tasks of other kinds, on other subjects. Write one task a line, with its "
@@ -87,15 +90,18 @@ def self_instruct(
     for line in _whole_lines(path):
         found.take(line)
     progress.advance(len(found.tasks))
+    barren = 0  # of this attempt: one that is resumed may have another server behind the address
     with open(path, "a", encoding="utf-8") as file:
-        while len(found.tasks) < recipe.rows and found.rounds < recipe.max_rounds:
+        while len(found.tasks) < recipe.rows and found.rounds < recipe.max_rounds and barren < BARREN:
             before = len(found.tasks)
             line = _round(recipe, seeds, found, author, judge)
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
             found.take(line)
+            barren = 0 if line["kept"] else barren + 1
             progress.advance(min(len(found.tasks), recipe.rows) - before)
+    who = "the server" if recipe.endpoint else "the model"
     with ConversationWriter(output, reviewed=True) as conversations, Rejects(output) as rejects:
         for number, task in enumerate(found.tasks[: recipe.rows], 1):
             turns = [
@@ -104,15 +110,18 @@ def self_instruct(
             ]
             conversations.add(turns, None, f"self-instruct:{number}")
         for item in found.examples:
-            rejects.add("self-instruct", item["reason"], item["text"])
+            unread = item["reason"] in (UNNUMBERED, CUT_OFF)
+            rejects.add(f"{who} answered" if unread else "self-instruct", item["reason"], item["text"])
         if not conversations.rows:
-            raise rejects.nothing_left(
-                "instruction", "Try another model, a higher --temperature, or more --max-rounds."
+            remedy = (
+                f"Try another model, or a higher --temperature{'.' if barren == BARREN else ', or more --max-rounds.'}"
             )
+            raise rejects.nothing_left("instruction", remedy)
     progress.end()
     if conversations.rows < recipe.rows:
         found_ones = amount(conversations.rows, "instructions", "were")
-        warn(f"{found_ones} found, of {recipe.rows:,}, in {amount(found.rounds, 'rounds')}.")
+        last = f"; the last {BARREN} brought none" if barren == BARREN else ""
+        warn(f"{found_ones} found, of {recipe.rows:,}, in {amount(found.rounds, 'rounds')}{last}.")
     return {
         "rows": conversations.rows,
         "turns": 2 * conversations.rows,
@@ -174,7 +183,11 @@ def _round(
     new: list[str] = []
     for examples, answer in zip(shown, answers, strict=True):
         text = answer.text if author.chats else f"{len(examples) + 1}. {answer.text}"
-        for instruction in instructions_in(text, whole=answer.whole):
+        read = instructions_in(text, whole=answer.whole)
+        if not read:
+            excerpt = " ".join(answer.text.split())[:EXCERPT_CHARACTERS]
+            dropped.append({"reason": UNNUMBERED if answer.whole else CUT_OFF, "text": excerpt})
+        for instruction in read:
             if reason := unfit(instruction, known, recipe.max_similarity):
                 dropped.append({"reason": reason, "text": instruction})
             else:

@@ -89,7 +89,12 @@ class SelfInstructRecipe(Recipe):
         None, description="A model or export that says of each answer whether it is good; without one all are kept."
     )
     rows: int = Field(100, ge=1, description="How many instructions to write.")
-    max_rounds: int = Field(200, ge=1, description="End after so many requests for instructions, even with fewer rows.")
+    max_rounds: int = Field(
+        200,
+        ge=1,
+        description="End after so many rounds of 4 requests for instructions, even with fewer rows; 10 in a row that "
+        "bring none end it too.",
+    )
     examples: int = Field(8, ge=1, le=32, description="Instructions that a request shows; a quarter are new ones.")
     max_similarity: float = Field(
         0.7, gt=0, le=1, description="Instructions whose ROUGE-L with a kept one is at least this are dropped."
