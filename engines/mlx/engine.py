@@ -19,6 +19,7 @@ STAGES = {
     "continue": "sft:supervise",
     "dpo": "preference:prefer",
     "orpo": "preference:prefer",
+    "kto": "preference:prefer",
 }
 """Stage -> the module and function that run it."""
 LIBRARIES = {"mlx": "mlx", "mlx_lm": "mlx-lm"}  # module -> distribution

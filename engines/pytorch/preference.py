@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from engines.companions import pad_id
+from engines.mismatched import mismatched
 from engines.pytorch.distributed import Processes
 from engines.pytorch.method import GradientMethod, Inputs
 from engines.pytorch.policy import Policy
@@ -309,9 +310,9 @@ class KtoMethod(PreferenceMethod):
     def inputs(self, rows: Sequence[Row], items: Sequence[Mark]) -> Inputs:
         sequences = [row[0] for row in rows]
         # The divergence is estimated on answers to other prompts: each with the answer of the row before it.
-        mismatched = [_joined(own, sequences[place - 1]) for place, own in enumerate(sequences)]
+        others = [mismatched(own, sequences[place - 1]) for place, own in enumerate(sequences)]
         labels = torch.tensor([item.label for item in items], device=self.policy.device)
-        return {**self._padded(sequences), **self._padded(mismatched, "KL_"), "label": labels}
+        return {**self._padded(sequences), **self._padded(others, "KL_"), "label": labels}
 
     def _measures(self) -> list[str]:
         return ["loss", "kl"]
@@ -368,12 +369,3 @@ def _prompt(item: Pair) -> str:
 
 def _tokens(row: Row) -> int:
     return sum(len(item.ids_L) for item in row)
-
-
-def _joined(prompt: Encoded, answer: Encoded) -> Encoded:
-    """The prompt of one row with the answer of another."""
-    before, after = int(prompt.trained_L.argmax()), int(answer.trained_L.argmax())
-    ids_L = np.concatenate([prompt.ids_L[:before], answer.ids_L[after:]])
-    trained_L = np.arange(len(ids_L)) >= before
-    nothing = np.zeros(0, np.int16)
-    return Encoded(ids_L, trained_L, nothing, nothing, "")

@@ -15,7 +15,7 @@ from tests.mlx.tuning import Both, open_both
 from tests.pytorch.conftest import Listener
 from tests.pytorch.tuning_workspace import RECIPES, TuningWorkspace, write_model, write_preferences
 from workbench.contract import Finished, Job, Metrics, Started, Stopped
-from workbench.corpus.chats.training_data import pair_rows
+from workbench.corpus.chats.training_data import mark_rows, pair_rows
 from workbench.recipes.base import validate
 
 PAIRS = {"base": "models/base", "preferences": "preferences/pairs"}
@@ -42,10 +42,12 @@ def tuning(tmp_path: Path, made: Path) -> TuningWorkspace:
 def both(job: Job, tmp_path: Path) -> Both:
     recipe: Any = validate(RECIPES[job.stage], job.recipe).resolved()
     theirs, policy, place, own = open_both(job, recipe, tmp_path / "begin")
-    rows = pair_rows(recipe, job.inputs["preferences"], policy.tokenizer, max_length=96)
+    read = mark_rows if job.stage == "kto" else pair_rows
+    rows = read(recipe, job.inputs["preferences"], policy.tokenizer, max_length=96)
     kind, trainer, _ = preference_losses(policy, recipe, job.directory)
     method = kind(policy, recipe, rows, optimizer=theirs.optimizer(policy), processes=theirs.processes, trainer=trainer)
-    return Both(recipe, method, preference.Preferring(own, recipe, place, rows))
+    ours = preference.Kto if job.stage == "kto" else preference.Preferring
+    return Both(recipe, method, ours(own, recipe, place, rows))
 
 
 @pytest.mark.parametrize("loss_type", ["sigmoid", "ipo", "hinge", "robust", "sigmoid_norm", "simpo"])
@@ -56,8 +58,17 @@ def test_every_loss_of_dpo_is_that_of_pytorch(tuning: TuningWorkspace, tmp_path:
     pair.check_evaluation()
 
 
+def test_marks_have_the_loss_of_pytorch(tuning: TuningWorkspace, tmp_path: Path) -> None:
+    settings = {"desirable_weight": 1.3, "undesirable_weight": 0.7, "beta": 0.3}
+    pair = both(tuning.job("kto", "own", PAIRS, **SMALL | settings), tmp_path)
+    pair.check_gradients()
+    pair.check_evaluation()
+
+
 @pytest.mark.parametrize(
-    ("stage", "settings"), [("dpo", {}), ("dpo", LORA), ("orpo", {})], ids=["dpo", "dpo lora", "orpo"]
+    ("stage", "settings"),
+    [("dpo", {}), ("dpo", LORA), ("orpo", {}), ("kto", {})],
+    ids=["dpo", "dpo lora", "orpo", "kto"],
 )
 def test_twenty_steps_are_those_of_pytorch(
     tuning: TuningWorkspace, tmp_path: Path, stage: str, settings: dict[str, Any]
