@@ -80,8 +80,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], right: S
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         drawn.add_column(
-            column, justify="right" if column in right else "left", no_wrap=column not in ("reason", "what")
-        )
+            column, justify="right" if column in right else "left",
+            no_wrap=column not in ("reason", "what", "panel", "scores"),
+        )  # fmt: skip
     for row in rows:
         drawn.add_row(*(Text(strip_controls(cell)) if isinstance(cell, str) else cell for cell in row))
     wide = None if sys.stdout.isatty() else 200  # a pipe has no width to fit into

@@ -20,6 +20,7 @@ FIRST = {
     "tokenizer": ("corpus", "vocab_size", "name"),
     "pretrain": ("corpus", "tokenizer", "model.size", "schedule.max_steps", "name"),
     "export": ("model", "quantization", "name"),
+    "benchmark": ("model", "panel", "tasks", "limit", "name"),
 }
 """The keys that stand at the top of a stage's form; the rest is folded away."""
 

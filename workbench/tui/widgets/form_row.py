@@ -29,6 +29,8 @@ def control(item: RecipeField, text: str, options: Sequence[tuple[str, str]], *,
 def _hint(item: RecipeField) -> str:
     if item.artifact:
         return "names, one a line; NAME=WEIGHT for a mixture" if item.path == "data" else "names, one a line"
+    if item.path == "tasks":
+        return "one a line; empty: those of the panel"
     return shown_value(item.default) or "paths of files and folders, or globs"
 
 
