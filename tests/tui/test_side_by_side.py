@@ -85,6 +85,9 @@ async def test_both_are_asked_alike_and_what_is_good_is_kept(project: Project, a
         screen = await opened(pilot, smollm2, smollm2)
         assert len(children() - before) == 2  # a process each
         assert text_of(pilot).splitlines()[-1].count("Esc") == 1  # the line's, not the screen's behind it
+        await pilot.press("escape")
+        assert "Esc Back" in text_of(pilot).splitlines()[-1]  # nothing is written that could be stopped
+        await pilot.press("i")
         screen.do_settings("max_tokens 12")
         screen.do_settings("temperature 1.5")
         await ask(pilot, screen, "What is the capital of France?")
@@ -171,6 +174,7 @@ async def test_one_that_dies_leaves_the_other(project: Project, app_on: AppOn, s
         area.offer("Write a very long story about a dragon.")
         await pilot.press("enter")
         await until(pilot, lambda: screen.sides[0].stream and screen.sides[0].stream.tokens > 3, 120)
+        assert "Esc Stop" in text_of(pilot).splitlines()[-1]
         [pid] = children() - before
         os.kill(pid, signal.SIGKILL)
         await until(pilot, lambda: screen.sides[0].stream is None, 60)

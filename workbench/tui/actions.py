@@ -9,6 +9,7 @@ if it has that, why it cannot be done now: one sentence, or None.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
@@ -60,6 +61,12 @@ def reason(owner: DOMNode, action: Action, argument: str = "") -> str | None:
     """Why `owner` cannot do it now, in a sentence; None if it can."""
     why_not = getattr(owner, f"why_not_{action.method}", None)
     return why_not(argument) if why_not else None
+
+
+def as_offered(owner: DOMNode, action: Action) -> Action:
+    """With the title that `title_<verb>()` of `owner` gives, if it has that: one key may do now this, now that."""
+    title = getattr(owner, f"title_{action.method}", None)
+    return replace(action, title=title()) if title else action
 
 
 def places_of(node: DOMNode | None) -> list[tuple[str, DOMNode]]:

@@ -54,6 +54,9 @@ class SideBySideScreen(TalksScreen):
         self._part(self.sides[self.chosen], Transcript).focus()
         self._show_state()
 
+    def title_stop(self) -> str:
+        return "Stop" if self._writing else "Back"
+
     def do_stop(self, _: str = "") -> None:
         """Stop what is being written; else leave."""
         if not self._writing:

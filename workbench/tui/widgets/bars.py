@@ -170,7 +170,7 @@ class Footer(Painted, Static):
                     and not (typing and actions.types_a_character(action))
                     and actions.reason(owner, action) is None
                 ):
-                    by_key.setdefault(action.key.partition(",")[0], action)
+                    by_key.setdefault(action.key.partition(",")[0], actions.as_offered(owner, action))
         return tuple(by_key.values())
 
     def render(self) -> Text:
