@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from workbench import durable
 from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
 from workbench.runs.plan import plan
+from workbench.runs.refusals import require_usable
 from workbench.runs.submit import resume, stop, submit, wait
 from workbench.store import artifacts, events, runs
 from workbench.store.catalog import Catalog, open_catalog
@@ -247,6 +249,38 @@ def test_what_a_model_cannot_read_is_refused_before_a_run_is_made(
         with pytest.raises(WorkbenchError, match=refused):
             submit(project, catalog, steps)
     assert len(list(runs.all_runs(project))) == before
+
+
+def test_what_cannot_be_used_is_refused_before_a_run_is_made(
+    project: Project, catalog: Catalog, tmp_path: Path
+) -> None:
+    make(project, catalog, pretrain_recipe(steps=2))
+    marks = tmp_path / "marks.jsonl"
+    marks.write_text('{"prompt": "the cat", "completion": "sees", "label": true}\n' * 3)
+    values = {"stage": "import-preferences", "sources": [str(marks)], "name": "marked"}
+    [state] = make(project, catalog, recipe_from(values))
+    assert state.state == "finished", state.reason
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("the cat\na dog\n")
+    rewards = tmp_path / "rewards.py"
+    rewards.write_text("from math import sqrt\ndef short(prompt, answer):\n    return -len(answer)\nlong = sqrt\n")
+    grpo = {"stage": "grpo", "base": "base", "prompts": str(prompts)}
+    before = len(list(runs.all_runs(project)))
+    for values, refused in (
+        ({"stage": "dpo", "base": "base", "preferences": "marked"}, "marked hold no pairs.*workbench kto"),
+        ({"stage": "reward", "base": "base", "preferences": "marked"}, "marked hold no pairs"),
+        ({"stage": "merge-adapter", "model": "base"}, "base is no adapter: there is nothing to merge"),
+        ({**grpo, "reward_function": f"{rewards}:nix"}, "rewards.py has no function 'nix'.*It has: short"),
+    ):
+        with pytest.raises(WorkbenchError) as error:
+            submit(project, catalog, plan(project, catalog, [recipe_from(values)]))
+        assert re.search(refused, str(error.value))
+    assert len(list(runs.all_runs(project))) == before
+    for name in ("short", "long", "sqrt"):
+        [*_, step] = plan(project, catalog, [recipe_from({**grpo, "reward_function": f"{rewards}:{name}"})])
+        require_usable(project, catalog, step)
+    [kto] = plan(project, catalog, [recipe_from({"stage": "kto", "base": "base", "preferences": "marked"})])
+    require_usable(project, catalog, kto)
 
 
 def test_killing_a_run_ends_it_without_waiting(project: Project, catalog: Catalog) -> None:

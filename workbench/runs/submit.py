@@ -13,6 +13,7 @@ from pathlib import Path
 
 from workbench.errors import WorkbenchError
 from workbench.runs.plan import Step, require_engine, require_fit
+from workbench.runs.refusals import require_usable
 from workbench.store import runs
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
@@ -21,8 +22,8 @@ from workbench.store.project import Project
 def submit(project: Project, catalog: Catalog, steps: Sequence[Step]) -> list[str | None]:
     """Start what has to run; the run of each step, or None where it is made already.
 
-    Raises `WorkbenchError` before anything starts if the project is read-only, an engine is missing, or a model reads
-    less than it is asked to.
+    Raises `WorkbenchError` before anything starts if the project is read-only, an engine is missing, a model reads
+    less than it is asked to, or what is read cannot be used.
     """
     if any(step.action != "made" for step in steps):
         project.require_writable()
@@ -30,6 +31,7 @@ def submit(project: Project, catalog: Catalog, steps: Sequence[Step]) -> list[st
         if step.action in ("new", "resume"):
             require_engine(step.recipe)
             require_fit(project, catalog, step)
+            require_usable(project, catalog, step)
     started: list[str | None] = []
     for step in steps:
         if step.action == "made":
