@@ -210,6 +210,14 @@ def test_a_name_means_the_newest_benchmark(measured_project: Project, catalog: C
     assert newest[2].id == "base-quick"
 
 
+def test_a_model_of_which_only_checkpoints_were_measured_names_them(project: Project, catalog: Catalog) -> None:
+    model = add_model(project, catalog, "hist")
+    for step in (40, 20):
+        add_benchmark(project, catalog, model, {"arc": outcomes("arc", range(4))}, name=f"at-{step}", checkpoint=step)
+    with pytest.raises(WorkbenchError, match="Its checkpoints have: hist@20, hist@40"):
+        lookup.resolve(project, catalog, "hist")
+
+
 def test_versions_of_one_name_are_models_of_their_own(tmp_path: Path) -> None:
     item = {"arc": outcomes("arc", range(3))}
     weights: dict[str, dict[str, Any]] = {

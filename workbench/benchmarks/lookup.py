@@ -153,6 +153,10 @@ def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None
     fitting = [one for one in found if panel in (None, one.results.panel)]
     if not fitting:
         of_panel = f" of the panel {panel}" if panel else ""
+        of_checkpoints = {one.step for one in everything if model in map(one.results.model.get, ("id", "name"))}
+        if step is None and (steps := sorted(other for other in of_checkpoints if other)):
+            others = ", ".join(f"{model}@{other}" for other in steps)
+            raise WorkbenchError(f"{reference} itself has no benchmark{of_panel}.", f"Its checkpoints have: {others}.")
         raise WorkbenchError(f"{reference} has no benchmark{of_panel}.", _how_to_make(reference, panel))
     return fitting
 
