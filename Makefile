@@ -28,7 +28,7 @@ $(VENV)/.gguf: $(VENV)/.core
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.gguf
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gguf,tuning,qlora,benchmarks]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gguf,tuning,qlora,benchmarks,mlx]'
 	@touch $@
 
 install: $(VENV)/.core
