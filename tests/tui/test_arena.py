@@ -20,6 +20,7 @@ from tests.tui.example import HOUR, NOW, Builder
 from workbench.contract import Progress, Started
 from workbench.preferences.arena import Arena, standing
 from workbench.preferences.candidates import Answer, Prompt
+from workbench.preferences.choice import Choice
 from workbench.preferences.judgements import Book, Judgement
 from workbench.preferences.ranking import Ranking, RewardChoice
 from workbench.store import judgements, runs
@@ -300,7 +301,29 @@ async def test_what_is_set_aside_is_not_counted_as_judged(project: Project, app_
         assert f"{16 - (6 - kept)} to go" in status(pilot)  # whatever is said, this stands
         found = standing(screen.arena.candidates, screen.arena.book)
         choice = screen.arena.choice
-        assert (choice.votes, choice.left, choice.set_aside) == (found.judged, found.left_over, 1 + 6 - kept)
+        assert (choice.votes, choice.to_go, choice.set_aside) == (found.judged, found.left_over, 1 + 6 - kept)
+
+
+async def test_what_is_to_go_and_judged_is_the_raters_own(project: Project, app_on: AppOn) -> None:
+    file = candidates(project, "four", [line(n, f"Number {n}?", *(f"Answer {k}." for k in range(4))) for n in range(3)])
+    made = [
+        Judgement(
+            kind="pair", rater="bob", prompt=str(n), left=f"{n}-0", right=f"{n}-{k}", id=f"{n}{k}", verdict="left"
+        )
+        for n, k in ((0, 1), (0, 2), (1, 1), (2, 3))
+    ]
+    made.append(Judgement(kind="skip", rater="bob", prompt="2", left="2-1", right="2-2", id="skip"))
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"".join(item.line() for item in made))
+    async with app_on(project).run_test(size=(80, 24)) as pilot:
+        screen = await ranking(pilot)
+        await until(pilot, lambda: not screen.unread)
+        assert "0 judged · 18 to go" in status(pilot)  # of ada's: bob's pairs come to her too, after the others
+        assert screen.arena is not None
+    bobs = Choice(screen.arena.candidates, screen.arena.book, "bob")
+    assert (bobs.votes, bobs.to_go, bobs.set_aside) == (4, 13, 1)
+    alone = Choice(screen.arena.candidates, screen.arena.book, "ada", overlap=0)
+    assert (alone.votes, alone.to_go, alone.set_aside) == (0, 13, 0)
 
 
 async def test_an_edited_answer_is_kept_without_control_sequences(project: Project, rain: Path, app_on: AppOn) -> None:

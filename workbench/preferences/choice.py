@@ -61,7 +61,8 @@ class Choice:
         self._own: list[Judgement] = []  # of pairs, by this rater, without repeats
         self._repeated: set[str] = set()  # which of them came again
         self._flagged: set[str] = set()
-        self._voted: set[frozenset[str]] = set()
+        self._voted: set[frozenset[str]] = set()  # by this rater, as are the next two
+        self._skipped: set[frozenset[str]] = set()
         self.votes = 0  # comparisons, with repeats and with those that rankings imply
         self.add(candidates.prompts.values())
         self._counted = len(book.history)
@@ -138,13 +139,29 @@ class Choice:
         return sum(1 for pair in self._waiting if self._prompt_of[pair].id not in self._flagged)
 
     @property
+    def to_go(self) -> int:
+        """Pairs that this rater is still to be asked about; without overlap, only those that nobody has judged."""
+        if not self.overlap:
+            return self.left
+        if not self._flagged:
+            return self.left + len(self._of_others)
+        return self.left + sum(1 for pair in self._of_others if self._prompt_of[pair].id not in self._flagged)
+
+    @property
     def total(self) -> int:
         return len(self._prompt_of)
 
     @property
     def set_aside(self) -> int:
-        """Pairs without a verdict that are not asked about: they were skipped, or their prompt is flagged."""
-        return self.total - self.left - len(self._voted)
+        """Pairs without a verdict of this rater's that are not asked about: skipped, or of a flagged prompt."""
+        skipped = self._skipped - self._voted
+        if not self._flagged:
+            return len(skipped)
+        return sum(
+            1
+            for pair, prompt in self._prompt_of.items()
+            if pair not in self._voted and (pair in skipped or prompt.id in self._flagged)
+        )
 
     def gain(self, ahead: int = 100) -> tuple[float, float] | None:
         """Bits that a judgement should tell the reward model: of the next `ahead` pairs, and of pairs at random.
@@ -193,28 +210,31 @@ class Choice:
         pairs = [judgement.pair] if judgement.kind in ("pair", "skip") else []
         if judgement.order:
             pairs = [frozenset(two) for two in itertools.combinations(itertools.chain(*judgement.order), 2)]
-        if judgement.kind != "skip":
+        own = judgement.rater == self.rater
+        if own and judgement.kind != "skip":
             self.votes += len(pairs)
         for pair in pairs:
             if pair in self._prompt_of:
                 judged_by = self._judged_by.setdefault(pair, set())
                 judged_by.add(judgement.rater)
-                if judgement.kind != "skip":
-                    self._voted.add(pair)
+                if own:
+                    (self._skipped if judgement.kind == "skip" else self._voted).add(pair)
                 self._waiting.pop(pair, None)
                 if self.rater in judged_by:
                     self._of_others.pop(pair, None)
                 else:
                     self._of_others[pair] = None
-        if judgement.kind == "pair" and judgement.rater == self.rater and judgement.pair in self._prompt_of:
+        if judgement.kind == "pair" and own and judgement.pair in self._prompt_of:
             if judgement.repeat_of:
                 self._repeated.add(judgement.repeat_of)
             else:
                 self._own.append(judgement)
 
     def _recount(self) -> None:
-        for found in (self._judged_by, self._of_others, self._own, self._repeated, self._flagged, self._voted):
+        for found in (self._judged_by, self._of_others, self._own, self._repeated):
             found.clear()
+        for known in (self._flagged, self._voted, self._skipped):
+            known.clear()
         self.votes = 0
         waiting = dict.fromkeys(self._prompt_of)
         if self.scores:

@@ -286,7 +286,7 @@ class AnswersScreen(WorkbenchScreen):
         if arena is None:
             return
         choice = arena.choice
-        to_go, aside = f"{choice.left:,} to go", choice.set_aside
+        to_go, aside = f"{choice.to_go:,} to go", choice.set_aside
         count = " · ".join([f"{choice.votes:,} judged", *([f"{aside:,} set aside"] if aside else []), to_go])
         parts = [count, safe.line(arena.rater)]
         if self.tags:

@@ -16,7 +16,7 @@ def nothing_to_judge(
     item: CandidateSet, ranking: Ranking, arena: Arena, live: Live | None
 ) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A sentence, and what can be done: (key or command, what it does)."""
-    name, left = safe.line(item.name), arena.choice.left
+    name, left = safe.line(item.name), arena.choice.to_go
     run = live.runs.get(item.run) if live and item.run else None
     if run is not None and run.active:
         done = f": {run.step} of {run.total_steps} prompts" if run.total_steps else ""
@@ -25,7 +25,7 @@ def nothing_to_judge(
     if not arena.candidates.prompts:
         return "There are no answers in this set.", (("Esc", "back to the other sets"),)
     if left and not ranking.whole_sets:
-        return f"The last {left:,} pairs are before others at this moment, or were skipped.", (STANDING, UNDO)
+        return f"The last {left:,} pairs are before others at this moment.", (STANDING, UNDO)
     if ranking.evaluation:
         sentence = f"All pairs of different models are judged. How often each wins: workbench preferences stats {name}."
         return sentence, (STANDING, UNDO, ("Esc", "to the other sets"))
