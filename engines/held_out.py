@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,17 @@ from workbench.corpus.packing import TokenStream
 
 HELD_OUT = "held_out.txt"
 HELD_OUT_BYTES = 64 << 10
+
+
+def before_training(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures of an evaluation before the first step, each named `<name>_before`.
+
+    A policy that is its own reference gives both answers of every pair the reward 0: all are ties, and an accuracy
+    of 0 would read as all of them wrong. There it is left out. (None is right and the margins add up to 0: none is
+    wrong.)
+    """
+    tied = figures.get("eval_reward_accuracy") == 0 == figures.get("eval_reward_margin")
+    return {f"{name}_before": value for name, value in figures.items() if not (tied and name == "eval_reward_accuracy")}
 
 
 @dataclass(frozen=True, slots=True)

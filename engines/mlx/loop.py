@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from engines.checkpoints import CheckpointFolder, Progress
+from engines.held_out import before_training
 from engines.mlx import device
 from engines.mlx.folders import read_weights
 from engines.mlx.trainer import Inputs, Trainer
@@ -117,7 +118,7 @@ class Training:
             "steps": progress.step,
             "tokens": progress.tokens,
             **progress.figures,
-            **{f"{name}_before": value for name, value in progress.more.get("before", {}).items()},
+            **before_training(progress.more.get("before", {})),
             "best_step": progress.best_step,
             "best_eval_loss": progress.best_eval_loss,
             "best_checkpoint": f"{best.parent.name}/{best.name}" if best.is_dir() else None,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from engines.checkpoints import Progress
-from engines.held_out import HELD_OUT, cut_text
+from engines.held_out import HELD_OUT, before_training, cut_text
 from engines.pytorch import device as devices
 from engines.pytorch.checkpoint import Checkpoints, restore
 from engines.pytorch.distributed import Processes
@@ -100,7 +100,7 @@ class Tuning:
             "steps": progress.step,
             "tokens": progress.tokens,
             **progress.figures,
-            **{f"{name}_before": value for name, value in progress.more.get("before", {}).items()},
+            **before_training(progress.more.get("before", {})),
             "best_step": progress.best_step,
             "best_eval_loss": progress.best_eval_loss,
             "best_checkpoint": f"{best.parent.name}/{best.name}" if best.is_dir() else None,

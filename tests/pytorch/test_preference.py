@@ -111,6 +111,7 @@ def test_dpo_raises_the_margin_and_the_accuracy(workspace: TuningWorkspace, adap
         settings["adapter__lora_rank"] = 8
     report, _ = run(workspace.job("dpo", f"dpo-{adapted}", PAIRS, **settings))
     assert report["eval_reward_margin_before"] == pytest.approx(0.0, abs=1e-6)
+    assert "eval_reward_accuracy_before" not in report  # all ties: no pair was right, and none was wrong
     assert report["eval_reward_margin"] > 0.1
     assert report["eval_reward_accuracy"] > 0.65  # of 80 pairs: by chance in 1 of 200 tries
 
@@ -123,6 +124,8 @@ def test_the_others_learn_it(workspace: TuningWorkspace, stage: str) -> None:
     report, _ = run(workspace.job("dpo" if stage == "simpo" else stage, stage, PAIRS, **settings))
     assert report["eval_loss"] < report["eval_loss_before"]
     assert report["eval_reward_margin"] > report["eval_reward_margin_before"]
+    if stage != "kto":  # these have no reference: the base itself prefers one of the two
+        assert 0 < report["eval_reward_accuracy_before"] < 1
 
 
 def test_kto_needs_two_answers_a_pass(workspace: TuningWorkspace) -> None:
