@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,14 @@ def test_wrong_data_is_an_error_with_the_row(tmp_path, template, config, match):
     inputs = {"base": folder, "data.0": chats(tmp_path / "chats")}
     with pytest.raises(WorkbenchError, match=match):
         raise_errors(inspector(sft(max_length=200), inputs).facts.findings)
+
+
+def test_how_many_rows_are_left_out_is_said_once(base, tmp_path):
+    long = [[{"role": "user", "content": "word " * 60}, {"role": "assistant", "content": "Yes."}]] * 2
+    for number, pronoun in ((1, "1 row has .*: it is"), (2, "2 rows have .*: they are")):
+        data = chats(tmp_path / f"chats-{number}", [*ROWS, *long[:number]])
+        [finding] = inspector(sft(max_length=200), {"base": base, "data.0": data}).facts.findings
+        assert re.fullmatch(f"{pronoun} left out.", finding.what)
 
 
 def test_answers_and_pairs_are_counted_each_by_its_name(base, tmp_path):

@@ -155,6 +155,12 @@ class _Findings:
         things = f"{amount(count, self.things)} of {amount(len(self.items[kind]), self.of)}"
         return f"{things} {agreeing(count, verb)}".rstrip()
 
+    def what(self, kind: str) -> str:
+        """What goes with them, after `who` has said how many they are: "they are", "152 pairs are"."""
+        if self.of:
+            return amount(len(self.items[kind]), self.of, "are")
+        return "it is" if self.rows[kind] == 1 else "they are"
+
     def told(self, total: int, max_length: int) -> list[Finding]:
         """As findings, errors first."""
         told: list[tuple[str, Literal["error", "warning"], Callable[[str], str], str]] = [
@@ -166,7 +172,7 @@ class _Findings:
              "Give rows with answers, or --train-on all."),
             ("cut away", "error" if self.rows["cut away"] == total else "warning",
              lambda kind: f"{self.who(kind, 'have')} nothing to train on within {max_length:,} tokens: "
-             f"{amount(len(self.items[kind]), self.of or self.things, 'are')} left out.",
+             f"{self.what(kind)} left out.",
              "Raise --max-length."),
             ("endless", "error" if self.rows["endless"] >= ENDLESS_SHARE * total else "warning",
              lambda kind: f"No end of a turn stands after {self.who(kind)}: a model would not learn to stop.",
