@@ -80,7 +80,8 @@ def outcome(report: Mapping[str, Any]) -> str:
         was = f"{before:.2f} → " if before is not None else ""
         asked = figures.get("held_out_prompts")
         on = f" on {amount(int(asked), 'prompts')}" if asked is not None else ""
-        return f"held-out reward {was}{after:.2f}{on}, {figures['eval_kl']:.2f} nats from the base"
+        nats = figures["eval_kl"]  # an estimate from samples, below 0 by chance where the two are nearly the same
+        return f"held-out reward {was}{after:.2f}{on}, {'about 0' if nats < 0 else f'{nats:.2f}'} nats from the base"
     if "eval_reward_accuracy" in figures:
         by_length = figures.get("length_only_accuracy")
         beside = f" (by length alone {by_length:.1%})" if by_length is not None else ""

@@ -134,7 +134,12 @@ class PpoSection(Section):
     vf_coef: float = Field(0.1, ge=0, description="Weight of the value loss.")
     gamma: float = Field(1.0, gt=0, le=1, description="Discount of later rewards.")
     lam: float = Field(0.95, ge=0, le=1, description="Of generalized advantage estimation (Schulman et al. 2016).")
-    kl_coef: float = Field(0.05, ge=0, description="Penalty on each token's divergence from the base model.")
+    kl_coef: float = Field(
+        0.05,
+        ge=0,
+        description="Penalty on each token's divergence from the base model. The kl that is reported is estimated from "
+        "the answers: by chance it can be a little below 0.",
+    )
     target_kl: float | None = Field(
         None, gt=0, description="Adapt kl_coef to keep the KL of an answer near this. Not set: kl_coef is fixed.",
         json_schema_extra={"unit": "nats"},

@@ -190,7 +190,12 @@ class Learner:
     # ------------------------------------------------------------------ figures
 
     def answer_figures(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
-        """Means over the answers of all processes: the reward model's own score, nats from the reference, length."""
+        """Means over the answers of all processes: the reward model's own score, nats from the reference, length.
+
+        "kl" is the mean of Σ log π/π_ref over sampled answers: without bias, but by chance a little below 0 where the
+        two are nearly the same. It is what the penalty and target_kl work with, so it is told as it is, and not by
+        an estimator that cannot be negative (k3 of Schulman 2020).
+        """
         lengths = [length for micro in micro_batches for length in micro.lengths]
         sums = {
             "reward_mean": sum(float(micro.scores_B.double().sum()) for micro in micro_batches),
