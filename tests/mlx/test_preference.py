@@ -58,17 +58,25 @@ def test_every_loss_of_dpo_is_that_of_pytorch(tuning: TuningWorkspace, tmp_path:
     pair.check_evaluation()
 
 
-def test_marks_have_the_loss_of_pytorch(tuning: TuningWorkspace, tmp_path: Path) -> None:
-    settings = {"desirable_weight": 1.3, "undesirable_weight": 0.7, "beta": 0.3}
-    pair = both(tuning.job("kto", "own", PAIRS, **SMALL | settings), tmp_path)
+@pytest.mark.parametrize("stage", ["kto", "orpo"])
+def test_the_other_losses_are_those_of_pytorch(tuning: TuningWorkspace, tmp_path: Path, stage: str) -> None:
+    settings = {"desirable_weight": 1.3, "undesirable_weight": 0.7} if stage == "kto" else {}
+    pair = both(tuning.job(stage, "own", PAIRS, beta=0.3, **SMALL | settings), tmp_path)
     pair.check_gradients()
     pair.check_evaluation()
 
 
+SLOW = pytest.mark.slow  # the road of every one of them through AdamW is the same
+
+
 @pytest.mark.parametrize(
     ("stage", "settings"),
-    [("dpo", {}), ("dpo", LORA), ("orpo", {}), ("kto", {})],
-    ids=["dpo", "dpo lora", "orpo", "kto"],
+    [
+        pytest.param("dpo", LORA, id="dpo lora"),
+        pytest.param("dpo", {}, id="dpo", marks=SLOW),
+        pytest.param("orpo", {}, id="orpo", marks=SLOW),
+        pytest.param("kto", {}, id="kto", marks=SLOW),
+    ],
 )
 def test_twenty_steps_are_those_of_pytorch(
     tuning: TuningWorkspace, tmp_path: Path, stage: str, settings: dict[str, Any]

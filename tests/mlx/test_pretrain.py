@@ -132,7 +132,7 @@ def test_a_run_tells_what_pytorchs_does_and_leaves_the_same_files(small_job: Job
 def test_products_in_bfloat16_leave_weights_in_float32(small_job: Jobs) -> None:
     losses, dtypes = {}, {}
     for dtype in ("float32", "bfloat16"):
-        listener, job = Listener(), small_job(dtype, precision__dtype=dtype, schedule__max_steps=6)
+        listener, job = Listener(), small_job(dtype, precision__dtype=dtype, schedule__max_steps=3)
         MlxEngine().run(job, listener)
         losses[dtype] = listener.losses()
         dtypes[dtype] = listener.all(Finished)[0].report["dtype"]

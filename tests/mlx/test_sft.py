@@ -160,12 +160,12 @@ def test_stopped_and_resumed_is_never_stopped(tuning: TuningWorkspace, settings:
 
 
 def test_sft_teaches_and_pytorch_opens_what_came_of_it(tuning: TuningWorkspace) -> None:
-    settings = {"schedule__max_steps": 40, "optimizer__learning_rate": 1e-2, "evaluation__sample_tokens": 6}
+    settings = {"schedule__max_steps": 20, "optimizer__learning_rate": 1e-2, "evaluation__sample_tokens": 6}
     job, listener = tuning.job("sft", "tuned", CHATS, **SMALL | settings), Listener()
     MlxEngine().run(job, listener)
     report = listener.all(Finished)[0].report
     assert report["eval_loss_before"] > 5.5
-    assert report["eval_loss"] < 3
+    assert report["eval_loss"] < 4
     assert 0 < report["eval_token_accuracy"] <= 1
     assert listener.all(Sample)
     assert next(event.more for event in listener.all(Metrics) if event.step == 0)["eval_loss"] > 5.5
