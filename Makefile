@@ -43,10 +43,10 @@ demo: $(VENV)/.core
 	@$(BIN)/workbench demo demo-project
 
 test: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadscope
 
 test-all: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m ''
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadscope -m ''
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

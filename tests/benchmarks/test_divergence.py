@@ -55,6 +55,7 @@ def measure(project: Project, catalog: Catalog, model: str, **given: Any) -> tup
     return results.read(folder), folder
 
 
+@pytest.mark.slow
 def test_a_quantised_model_against_f16(exported: tuple[Project, Catalog]) -> None:
     project, catalog = exported
     found, folder = measure(project, catalog, "tiny-q4_0")
@@ -75,6 +76,7 @@ def test_a_quantised_model_against_f16(exported: tuple[Project, Catalog]) -> Non
     assert found.model["tokens_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_the_reference_differs_from_itself_by_nothing(exported: tuple[Project, Catalog]) -> None:
     project, catalog = exported
     found, _ = measure(project, catalog, "tiny-f16")
@@ -113,6 +115,7 @@ def test_the_speed_is_measured_where_text_has_more_tokens_than_the_context_holds
     assert 0 < len(apart.prompt(64)) <= 24
 
 
+@pytest.mark.slow
 def test_without_an_f16_export_the_checkpoint_is_the_reference(project: Project, catalog: Catalog) -> None:
     tiny.add_model(project, catalog)
     (state,) = road.make(project, catalog, _export("q8_0"))

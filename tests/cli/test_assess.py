@@ -104,6 +104,7 @@ def test_answers_of_models_are_judged_by_a_server(road: tuple[Project, Catalog, 
     assert "has no question '99'" in run(project, "verdicts", "by-length", "--question", "99").stderr
 
 
+@pytest.mark.slow
 def test_a_tiny_model_judges_by_likelihood(road: tuple[Project, Catalog, Path]) -> None:
     project, catalog, asked = road
     words = (
@@ -133,6 +134,7 @@ def test_a_tiny_model_judges_by_likelihood(road: tuple[Project, Catalog, Path]) 
     assert len(single["grades"]["base"]["by_turn"]) == 2
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_write_a_verdict_is_told(road: tuple[Project, Catalog, Path]) -> None:
     project, _, asked = road
     done = run(project, "assess", "base", "--prompts", asked, "--judge", "early", "--max-tokens", "8", "--name", "mute")
@@ -176,6 +178,7 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(road: tuple[Project, Catalo
     }
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_gone_fails_in_words(road: tuple[Project, Catalog, Path], serve: Serve) -> None:
     project, _, asked = road
     server = serve(lambda _: (401, "no such key"))

@@ -113,6 +113,16 @@ async def ranking(pilot: Pilot[str], key: str = "enter") -> Judging:
     return screen
 
 
+async def settled(pilot: Pilot[str]) -> None:
+    """Until nothing has changed on the screen for a while, however busy the machine is."""
+    shown, same = "", 0
+    while same < 10:
+        await pilot.pause(0.05)
+        now = text_of(pilot)
+        same = same + 1 if now == shown else 0
+        shown = now
+
+
 def status(pilot: Pilot[str]) -> str:
     return text_of(pilot).splitlines()[-2]
 
@@ -698,7 +708,7 @@ def test_pair(snap_compare: Snap, pictured: Project, app_on: AppOn, size: tuple[
         screen = await ranking(pilot)
         await until(pilot, lambda: len(screen.unread) < 2)
         screen.say("It was A smol, B smol-sft.")
-        await pilot.pause(0.2)
+        await settled(pilot)
 
     assert snap_compare(app_on(pictured), terminal_size=size, run_before=before)
 
@@ -706,9 +716,12 @@ def test_pair(snap_compare: Snap, pictured: Project, app_on: AppOn, size: tuple[
 @every_size
 def test_whole_set(snap_compare: Snap, pictured: Project, app_on: AppOn, size: tuple[int, int]) -> None:
     async def before(pilot: Pilot[str]) -> None:
-        await ranking(pilot, "w")
+        screen = await ranking(pilot, "w")
+        assert isinstance(screen, SetScreen)
+        await settled(pilot)
         await pilot.press("2", "equals_sign", "1")
-        await pilot.pause(0.2)
+        await until(pilot, lambda: screen.order.rank(0) and screen.order.rank(1))
+        await settled(pilot)
 
     assert snap_compare(app_on(pictured), terminal_size=size, run_before=before)
 

@@ -75,7 +75,7 @@ class AnswerText(Painted, ScrollView, can_focus=True, inherit_bindings=False):
     # ------------------------------------------------------------------ drawing
 
     def _wrap(self) -> None:
-        self._width = min(READABLE, max(8, self.scrollable_content_region.width))
+        self._width = self._room()
         before = len(self.lines)
         self.lines = wrap(self.text, self._width)
         self._ink = [0, *accumulate(len("".join(line.split())) for line in self.lines)]
@@ -87,6 +87,10 @@ class AnswerText(Painted, ScrollView, can_focus=True, inherit_bindings=False):
         else:  # what is blank stays so
             self.refresh_lines(0, max(before, len(self.lines)))
 
+    def _room(self) -> int:
+        """Columns of text in the present layout."""
+        return min(READABLE, max(8, self.scrollable_content_region.width))
+
     def _go_to_beginning(self) -> None:
         if self._ends:
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
@@ -94,7 +98,7 @@ class AnswerText(Painted, ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(0, 0, animate=False, force=True, immediate=True)
 
     def on_resize(self) -> None:
-        if self.text and min(READABLE, max(8, self.scrollable_content_region.width)) != self._width:
+        if self.text and self._room() != self._width:
             self._wrap()
             if self._ends or not self._seen:
                 self._go_to_beginning()
@@ -126,6 +130,8 @@ class AnswerText(Painted, ScrollView, can_focus=True, inherit_bindings=False):
     def _look(self) -> None:
         """Take note of what is on the screen; what was jumped over does not count."""
         if not self.is_attached or not self.display or not self.region:
+            return
+        if self._width != self._room():  # wrapped for a layout that is gone; the new one is about to be heard of
             return
         top, height = self.scroll_offset.y, self.scrollable_content_region.height
         if top > self._first_unseen():
