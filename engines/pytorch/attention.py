@@ -83,7 +83,7 @@ def varlen_works(device: torch.device, dtype: torch.dtype, head_width: int) -> b
             mixed = attend(inputs[0], inputs[1], inputs[2], boundaries(positions_BL, device, varlen=varlen))
             mixed.float().square().sum().backward()
             results.append([mixed, *(item.grad for item in inputs)])
-    except (RuntimeError, TypeError, NotImplementedError):
+    except (RuntimeError, TypeError):
         return False
     return all(torch.allclose(a, b, rtol=0.05, atol=0.05) for a, b in zip(*results, strict=True))
 

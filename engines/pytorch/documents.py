@@ -253,7 +253,7 @@ def _agrees(model: PreTrainedModel) -> bool:
         for row, length in enumerate((9, 6)):
             ids_1L = ids_BL[row : row + 1, :length]
             alone.append(model.base_model(input_ids=ids_1L, use_cache=False).last_hidden_state[0])
-    except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, AttributeError):
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
         return False
     finally:
         model.train(was_training)

@@ -187,7 +187,7 @@ class Scorer:
         try:
             for window, value, _ in self._run(pack(windows, range(len(windows)), header=HEADER_TOKENS), header):
                 found[window] += value
-        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
             return False
         # Tokens drawn at random have log-probabilities of 10 to 20 nats, which a wrong sight changes by whole ones.
         allowed = 1e-2 if self._model.dtype == torch.float32 else 1.0
