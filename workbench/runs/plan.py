@@ -55,6 +55,7 @@ def plan(project: Project, catalog: Catalog, recipes: Sequence[Recipe]) -> list[
 
     Raises `WorkbenchError` for an input that neither exists nor is made by an earlier step or run.
     """
+    runs.find_lost(project, catalog)  # and what ended a moment ago, which the catalog may not know yet
     steps: list[Step] = []
     for place, recipe in enumerate(recipes):
         resolved = recipe.resolved()
