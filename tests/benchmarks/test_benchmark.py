@@ -13,7 +13,7 @@ import pytest
 
 from tests import road
 from tests.benchmarks import tiny
-from workbench.benchmarks import results
+from workbench.benchmarks import results, task_data
 from workbench.benchmarks.answered import FOLDER, file_of
 from workbench.contract import Warned
 from workbench.errors import WorkbenchError
@@ -33,6 +33,9 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, C
     with open_catalog(project) as catalog:
         tiny.add_model(project, catalog, template=False, context=44)
         tiny.add_data(project.root, "hellaswag", "arc_easy")
+        patterns = project.root.parent / "patterns.jsonl"
+        patterns.write_text(json.dumps({"prompt": "Two and two are", "regex": "4|four"}) + "\n")
+        task_data.add(project.root, "my-rx", [patterns])
         (project.root / "empty.txt").write_text("\n")
         (project.root / "panels").mkdir()
         (project.root / "panels" / "mine.yaml").write_text("tasks: [hellaswg]\n")
@@ -79,6 +82,8 @@ def test_what_does_not_fit_into_the_context_is_cut_counted_and_shown(ready: tupl
         (("--panel", "nine"), 1, "There is no panel called 'nine'.", "mine"),
         (("--tasks", "arc_easy", "--limit", "0"), 2, "limit", "1"),
         (("--tasks", "text:empty.txt"), 1, "empty.txt is empty.", "text"),
+        (("--tasks", "arc_easy", "--shots", "90"), 1, "arc_easy is to show 90 worked examples", "--few-shot FILE"),
+        (("--tasks", "my-rx", "--shots", "1"), 1, "my-rx is to show 1 worked example, and has none", "leave --shots"),
         (("--tasks", "arc_easy", "--checkpoints", "7"), 1, "No checkpoint of tiny at step 7 is kept.", "--checkpoints"),
         (("--tasks", "arc_easy", "--checkpoints", "all"), 1, "has kept no checkpoint", "--checkpoints"),
     ],

@@ -55,7 +55,7 @@ def test_examples_are_shown(tmp_path: Path) -> None:
     loaded = made(tmp_path, rows, [{"question": "Shown?", "choices": ["no", "yes"], "answer": 0}], shots=1)
     loaded.task.build_all_requests()
     assert loaded.task.instances[0].args[0] == "Question: Shown?\nAnswer: no\n\nQuestion: 0?\nAnswer:"
-    with pytest.raises(WorkbenchError, match="to show 2 worked examples, and has 1 examples"):
+    with pytest.raises(WorkbenchError, match="to show 2 worked examples, and has 1 example beside"):
         load_tasks(choices(["my-quiz"]), tmp_path, shots=2)
 
 

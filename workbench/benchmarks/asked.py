@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.benchmarks import code, divergence, harness, task_data
 from workbench.benchmarks.panels import Panel, TaskChoice, choices
-from workbench.benchmarks.tasks import TEXT, expand
+from workbench.benchmarks.tasks import TEXT, expand, require_examples
 from workbench.errors import WorkbenchError
 from workbench.recipes.benchmark import BenchmarkRecipe
 from workbench.store import runs
@@ -27,6 +27,13 @@ def require_allowed(project_root: Path, recipe: BenchmarkRecipe) -> None:
     """Raises `WorkbenchError` if programs that the model writes would run, and that is not allowed or possible here."""
     names = [choice.task for choice in chosen(project_root, recipe) if choice.task in harness.tasks()]
     code.require_allowed(recipe.allow_code, [name for name in names if harness.settings(name).get("unsafe_code")])
+
+
+def require_shown(project_root: Path, recipe: BenchmarkRecipe) -> None:
+    """Raises `WorkbenchError` if worked examples are to be shown and the project's data of a task have too few."""
+    for choice in chosen(project_root, recipe):
+        put = choice if recipe.shots is None else choice.model_copy(update={"shots": recipe.shots})
+        require_examples(put, project_root)
 
 
 def require_fit(project: Project, recipe: BenchmarkRecipe, model: str) -> None:

@@ -27,6 +27,7 @@ from workbench.recipes.nearest import nearest
 FOLDER = "benchmark-data"
 ITEMS, FEW_SHOT, RECORD = "items.jsonl", "few_shot.jsonl", "data.json"
 FORMAT = 1
+WITHOUT_EXAMPLES = ("regex", "text")  # own tasks that can show no worked examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def add(project_root: Path, task: str, files: Sequence[Path], few_shot: Sequence
         if (other_kind, other) != (kind, settings):
             what = f"The rows to draw worked examples from have another form than those of {task}."
             raise WorkbenchError(what, "Give both with the same fields; nothing was added.")
-        if kind in ("regex", "text"):
+        if kind in WITHOUT_EXAMPLES:
             what = f"A task of {'prompts and patterns' if kind == 'regex' else 'texts'} has no worked examples to show."
             raise WorkbenchError(what, "Leave --few-shot away; nothing was added.")
     kept, shown = _lines(items), _lines(examples)

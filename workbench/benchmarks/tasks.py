@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from workbench.benchmarks.panels import TaskChoice
 from workbench.benchmarks.task_rows import read_text
 from workbench.errors import WorkbenchError
 from workbench.recipes.nearest import listed, nearest
+from workbench.wording import amount
 
 ROLLING = "loglikelihood_rolling"
 TEXT = "text:"  # how a choice begins that is a text on disk
@@ -154,14 +155,33 @@ def _need(choice: TaskChoice, project_root: Path) -> Need:
     if data is None:
         fetched = building.is_fetched(project_root, harness.settings(choice.task))
         return Need(task=choice.task, data="fetched" if fetched else "hub", lacks="" if fetched else "data")
-    lacks = ""
-    if data.kind == "standard":
-        settings = harness.settings(choice.task)
-        if building.few_shot_split(settings) is not None and _shots(settings, choice) > data.few_shot:
-            lacks = "examples"
-    elif (choice.shots or 0) > data.few_shot:
-        lacks = "examples"
+    lacks = "examples" if _lacking_examples(choice, data, _plain_settings(choice.task, data)) else ""
     return Need(task=choice.task, data="local", items=data.items, lacks=lacks)
+
+
+def require_examples(choice: TaskChoice, project_root: Path) -> None:
+    """Raises `WorkbenchError` if a single task's local data lack the worked examples that it is to show."""
+    if choice.task.startswith(TEXT) or divergence.is_one(choice.task):
+        return
+    data = task_data.local(project_root, choice.task)
+    if data is not None and (lacking := _lacking_examples(choice, data, _plain_settings(choice.task, data))):
+        raise lacking
+
+
+def _lacking_examples(
+    choice: TaskChoice, data: task_data.TaskData, settings: Mapping[str, Any]
+) -> WorkbenchError | None:
+    """The error where local data have fewer worked examples than are to be shown; None where there are enough."""
+    shots = _shots(settings, choice)
+    if shots <= data.few_shot or (data.kind == "standard" and building.few_shot_split(settings) is None):
+        return None
+    has = amount(data.few_shot, "examples") if data.few_shot else "none"
+    what = f"{choice.task} is to show {amount(shots, 'worked examples')}, and has {has} beside its items."
+    if data.kind in task_data.WITHOUT_EXAMPLES:
+        return WorkbenchError(what, "Such a task can show none: leave --shots out.")
+    return WorkbenchError(
+        what, f"Add some, or set --shots 0: workbench benchmark-data add {choice.task} FILE --few-shot FILE"
+    )
 
 
 def text_file(choice: TaskChoice, project_root: Path) -> Path:
@@ -181,13 +201,10 @@ def _load(choice: TaskChoice, project_root: Path) -> LoadedTask:
     shots = _shots(settings, choice)
     if data is None:
         return _ready(choice, building.on_hub(settings), harness.group_of(choice.task), "", shots)
+    if lacking := _lacking_examples(choice, data, settings):
+        raise lacking
     items, examples = task_data.rows(project_root, data)
     drawn = building.few_shot_split(settings) is not None or data.kind != "standard"
-    if shots and drawn and len(examples) < shots:
-        has = f"{len(examples)} examples" if examples else "none"
-        what = f"{choice.task} is to show {shots} worked examples, and has {has} beside its items."
-        remedy = f"workbench benchmark-data add {choice.task} FILE --few-shot FILE"
-        raise WorkbenchError(what, f"Add some, or set --shots 0: {remedy}")
     task = building.on_rows(settings, items, examples or None)
     group = harness.group_of(choice.task) if data.kind == "standard" else ""
     digest = data.sha256
@@ -203,7 +220,12 @@ def _settings(name: str, data: task_data.TaskData | None) -> dict[str, Any]:
     return settings | ({"fewshot_split": "few_shot"} if data.few_shot else {})
 
 
-def _shots(settings: dict[str, Any], choice: TaskChoice) -> int:
+def _plain_settings(name: str, data: task_data.TaskData) -> Mapping[str, Any]:
+    """As `_settings`, without importing the harness."""
+    return harness.settings(name) if data.kind == "standard" else own_tasks.settings(name, data.kind)
+
+
+def _shots(settings: Mapping[str, Any], choice: TaskChoice) -> int:
     """How many worked examples are shown, by the harness's rule: a task fixed at none stays there."""
     own = settings.get("num_fewshot")
     if settings["output_type"] == ROLLING or own == 0:

@@ -191,6 +191,7 @@ def _step(
         from workbench.benchmarks import asked
 
         asked.require_allowed(project.root, recipe)
+        asked.require_shown(project.root, recipe)
         asked.require_fit(project, recipe, inputs["model"]["identity"])
         identities["panel"] = asked.fingerprint(project.root, recipe, inputs["model"]["identity"])
     identity = identity_of(recipe.identity(), identities)
@@ -275,6 +276,14 @@ def require_engine(recipe: Recipe) -> None:
         raise WorkbenchError(able.lacking[recipe.stage], f"Install it: {able.install}")
     if recipe.stage not in able.stages:
         raise WorkbenchError(f"The engine {name} does not run {recipe.stage}.", _engines_for(recipe.stage))
+    wanted = recipe.weight_format()
+    if wanted is not None and wanted not in able.weight_formats:
+        formats = f"It does in: {', '.join(able.weight_formats)}." if able.weight_formats else "Leave that out."
+        raise WorkbenchError(f"The engine {name} {_does(recipe)} no weights in {wanted}.", formats)
+
+
+def _does(recipe: Recipe) -> str:
+    return "writes" if recipe.produces == "export" else "holds"
 
 
 def _engines_for(stage: str) -> str:
