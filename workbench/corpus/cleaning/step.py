@@ -108,7 +108,12 @@ class CorpusStep(_Named, ABC):
     with the columns `document` (uint64, the ordinal), `length` (uint32, characters) and `keys` (list of uint64),
     the decisions in one with `document`, `kept`, `cluster` (uint64), `similarity` (float32) and `parts` (list of
     uint32); a document without a row there is kept as it is.
+
+    `edits` says whether `apply` may change texts: after a step that only rejects, the next corpus step's keys need no
+    pass of their own.
     """
+
+    edits: ClassVar[bool] = True
 
     @abstractmethod
     def keys(self, document: Document) -> np.ndarray:
