@@ -6,4 +6,5 @@ from pathlib import Path
 from workbench.corpus.engine import CorpusEngine
 from workbench.reporting import run_engine
 
-sys.exit(run_engine(CorpusEngine, Path(sys.argv[1])))
+if __name__ == "__main__":  # worker processes import this module under another name
+    sys.exit(run_engine(CorpusEngine, Path(sys.argv[1])))
