@@ -22,6 +22,7 @@ STAGES = {
     "kto": "preference:prefer",
 }
 """Stage -> the module and function that run it."""
+BITS = {"mlx-4bit": 4, "mlx-8bit": 8}  # of a weight, by number format
 LIBRARIES = {"mlx": "mlx", "mlx_lm": "mlx-lm"}  # module -> distribution
 INSTALL = "pip install 'llm-workbench[mlx]'"
 
@@ -45,7 +46,12 @@ class MlxEngine:
                 available=False, versions=versions, reason=f"mlx cannot be imported: {error}", install=INSTALL
             )
         return Capabilities(
-            available=True, stages=tuple(STAGES), devices=(name,), dtypes=("float32", "bfloat16"), versions=versions
+            available=True,
+            stages=tuple(STAGES),
+            devices=(name,),
+            dtypes=("float32", "bfloat16"),
+            weight_formats=tuple(BITS),
+            versions=versions,
         )
 
     def command(self, job: Job, job_file: Path) -> list[str]:

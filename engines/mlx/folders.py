@@ -49,12 +49,12 @@ def read_weights(path: Path) -> dict[str, mx.array]:
 
 
 def merge(model: Any, folder: Path) -> None:
-    """Add the adapter in `folder` to the model's weights: W + scale · B · A.
+    """Add the adapter in `folder` to the model's weights: W + scale · B · A, of DoRA with rows of its magnitudes.
 
-    Raises `WorkbenchError` for an adapter that is damaged, of another base, or of a kind that is not LoRA.
+    Raises `WorkbenchError` for an adapter that is damaged, of another base, or of another kind.
     """
     config = read_config(folder / ADAPTER_CONFIG)
-    if config.get("peft_type", "LORA") != "LORA" or config.get("use_dora") or config.get("alpha_pattern"):
+    if config.get("peft_type", "LORA") != "LORA" or config.get("alpha_pattern"):
         raise WorkbenchError(
             f"The adapter in {folder} is of a kind that the mlx engine does not merge.",
             "Merge it with the other engine: workbench merge-adapter --engine pytorch",
@@ -69,7 +69,11 @@ def merge(model: Any, folder: Path) -> None:
             b_OR = adapter[name.replace(".lora_A.", ".lora_B.")].astype(mx.float32)
             rank = a_RI.shape[0]
             scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
-            merged.append((f"{place}.weight", weights[f"{place}.weight"] + scale * (b_OR @ a_RI)))
+            weight_OI = weights[f"{place}.weight"] + scale * (b_OR @ a_RI)
+            if config.get("use_dora"):
+                length_O = adapter[name.replace("lora_A.weight", "lora_magnitude_vector")]
+                weight_OI = weight_OI * (length_O / mx.linalg.norm(weight_OI, axis=1))[:, None]
+            merged.append((f"{place}.weight", weight_OI))
     except (KeyError, RuntimeError, ValueError) as error:
         raise WorkbenchError(
             f"The adapter in {folder} cannot be opened: {error}.",

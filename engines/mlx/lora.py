@@ -1,4 +1,4 @@
-"""LoRA on MLX's linear layers, read from and written to PEFT's files."""
+"""LoRA and DoRA on MLX's linear layers, read from and written to PEFT's files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.tuner.dora import DoRALinear
 from mlx_lm.tuner.lora import LoRALinear
 
 from engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -20,6 +21,8 @@ from workbench import durable
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import AdapterSection
 
+PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
+"""MLX's name for a part of an adapter -> PEFT's."""
 OUTPUTS = {"lm_head", "score", "embed_out"}  # which an adapter is not put on
 
 
@@ -33,7 +36,8 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear | nn.QuantizedLinear]
 
 
 def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
-    """Put a new adapter (Hu et al. 2021), drawn from `seed`, on the model's layers, and freeze all else.
+    """Put a new adapter (LoRA, Hu et al. 2021; DoRA, Liu et al. 2024), drawn from `seed`, on the model's layers, and
+    freeze all else.
 
     Raises `WorkbenchError` naming the layers that there are if the section's fit none.
     """
@@ -56,9 +60,10 @@ def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
     rank = section.lora_rank
     scale = (section.lora_alpha or 2.0 * rank) / rank
     keys = mx.random.split(mx.random.key(seed), len(layers))
+    kind: Any = DoRALinear if section.use_dora else LoRALinear
     adapted = []
     for (name, layer), key in zip(layers.items(), keys, strict=True):
-        lora: Any = LoRALinear.from_base(layer, r=rank, dropout=section.lora_dropout, scale=scale)  # type: ignore[arg-type]
+        lora = kind.from_base(layer, r=rank, dropout=section.lora_dropout, scale=scale)
         # As PEFT's: uniform within 1 / sqrt(inputs), the second matrix zero.
         bound = lora.lora_a.shape[0] ** -0.5
         lora.lora_a = mx.random.uniform(-bound, bound, lora.lora_a.shape, key=key)
@@ -69,40 +74,37 @@ def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
 @contextmanager
 def without_adapter(model: nn.Module) -> Iterator[None]:
     """The base as it was, without dropout: the reference of DPO."""
-    layers: list[Any] = [module for _, module in model.named_modules() if isinstance(module, LoRALinear)]
-    scales = [layer.scale for layer in layers]
-    for layer in layers:
-        layer.scale = 0.0
+    adapted: Any = [(name, item) for name, item in model.named_modules() if isinstance(item, LoRALinear | DoRALinear)]
+    model.update_modules(tree_unflatten([(name, item.linear) for name, item in adapted]))
     try:
         yield
     finally:
-        for layer, scale in zip(layers, scales, strict=True):
-            layer.scale = scale
+        model.update_modules(tree_unflatten(adapted))
 
 
 def adapter_weights(model: nn.Module) -> dict[str, mx.array]:
-    """PEFT's names -> matrices in PEFT's layout: A [rank, inputs], B [outputs, rank]."""
+    """PEFT's names -> weights in PEFT's layout: A [rank, inputs], B [outputs, rank], DoRA's magnitudes [outputs]."""
     found: dict[str, mx.array] = {}
     for name, item in trained(model).items():
         place, _, kind = name.rpartition(".")
-        letter = {"lora_a": "lora_A", "lora_b": "lora_B"}[kind]
-        found[f"{LORA_PREFIX}{place}.{letter}.weight"] = mx.contiguous(item.T)
+        found[f"{LORA_PREFIX}{place}.{PARTS[kind]}"] = mx.contiguous(item.T)
     return found
 
 
 def load_adapter_weights(model: nn.Module, path: Path) -> None:
     """The inverse of `adapter_weights`, from a file."""
+    own = {theirs.removesuffix(".weight"): name for name, theirs in PARTS.items()}
     loaded = []
     for name, item in read_weights(path).items():
         place, _, kind = name.removeprefix(LORA_PREFIX).removesuffix(".weight").rpartition(".")
-        loaded.append((f"{place}.{kind.lower()}", mx.contiguous(item.T)))
+        loaded.append((f"{place}.{own[kind]}", mx.contiguous(item.T)))
     model.load_weights(loaded, strict=False)
 
 
 def save_adapter(model: nn.Module, section: AdapterSection, folder: Path, base: Path) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors`; `base` is the folder that it was made on."""
     weights = adapter_weights(model)
-    ends = sorted({name.split(".")[-3] for name in weights})
+    ends = sorted({name.split(".")[-3] for name in weights if name.endswith("lora_A.weight")})
     every = section.target_modules == ["all-linear"]
     durable.write_json(
         folder / ADAPTER_CONFIG,
@@ -118,7 +120,7 @@ def save_adapter(model: nn.Module, section: AdapterSection, folder: Path, base: 
             "fan_in_fan_out": False,
             "inference_mode": True,
             "init_lora_weights": True,
-            "use_dora": False,
+            "use_dora": section.use_dora,
             "use_rslora": False,
         },
     )

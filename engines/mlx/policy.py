@@ -17,6 +17,7 @@ from engines.mlx.folders import context_length, open_causal_lm, weight_names
 from engines.mlx.forward import head
 from engines.mlx.generation import Writer
 from engines.mlx.lora import add_lora, load_adapter_weights, save_adapter, stored_names
+from engines.mlx.quantization import quantise_layers
 from engines.tokenizer import TextTokenizer
 from workbench import durable
 from workbench.contract import Sampling
@@ -85,16 +86,13 @@ def open_policy(base: Path, section: AdapterSection, *, seed: int, dtype: mx.Dty
     Raises `WorkbenchError` if it cannot be opened, or is of an architecture that cannot be trained here, or an
     adapter fits no layer.
     """
-    if section.quantize_base != "none":
-        raise WorkbenchError(
-            f"The mlx engine does not hold a base in {section.quantize_base}.",
-            "Leave out --quantize-base, or use --engine pytorch.",
-        )
     tokenizer = ChatTokenizer(base)
     # Frozen weights lie in the number format that they are multiplied in.
     model, config = open_causal_lm(base, dtype if section.lora_rank is not None else mx.float32)
     _refuse_what_is_not_written_back(model, config, base)
     refuse_foreign_tokenizer(head(model).weight.shape[0], tokenizer, base)
+    if section.quantize_base != "none":
+        quantise_layers(model, section.quantize_base)
     if section.lora_rank is not None:
         add_lora(model, section, seed=seed)
     model.train()

@@ -11,10 +11,10 @@ from engines.checkpoints import CheckpointFolder, progress_of
 from engines.held_out import HELD_OUT, cut_text
 from engines.mlx import device
 from engines.mlx.engine import library_versions
-from engines.mlx.folders import weight_names
 from engines.mlx.loop import Method, MlxMetrics, Training, finish
 from engines.mlx.lora import trained
 from engines.mlx.policy import Policy, open_policy, root_of
+from engines.mlx.quantization import weight_count
 from engines.schedule import tuning_learning_rate
 from workbench.contract import Estimated, Job, Reporter, Started, Warned
 from workbench.corpus.chats.checks import Finding, raise_errors
@@ -79,7 +79,7 @@ def train(
     if not progress.step:
         progress.compiled = place.compiled
     seconds = method.trainer.measured_seconds(method.micro_batches(0)[0])
-    parameters = sum(item.size for item in weight_names(policy.model).values())
+    parameters = weight_count(policy.model)
     learnt = sum(item.size for item in trained(policy.model).values())
     tokens = total * method.step_tokens
     reporter.emit(

@@ -54,6 +54,7 @@ class PyTorchEngine:
             stages=tuple(STAGES),
             devices=device.names(),
             dtypes=("float32", "bfloat16"),
+            weight_formats=("nf4",),
             versions=versions,
         )
 

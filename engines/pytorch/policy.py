@@ -105,7 +105,9 @@ def open_policy(
     if reward:
         model.config.pad_token_id = pad_id(tokenizer)
     adapted = adapter.lora_rank is not None
-    if adapter.quantize_base == "nf4":
+    if adapter.quantize_base != "none":
+        if adapter.quantize_base != "nf4":
+            raise WorkbenchError(f"The pytorch engine holds no weights in {adapter.quantize_base}.", "It does in: nf4.")
         model = folders.in_four_bits(model, device, dtype)
     else:
         # Frozen weights lie in the number format that they are multiplied in.
@@ -141,6 +143,7 @@ def add_lora(model: PreTrainedModel, section: AdapterSection, *, seed: int, rewa
         lora_dropout=section.lora_dropout,
         target_modules=layers if every else names,
         bias="none",
+        use_dora=section.use_dora,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -47,6 +47,14 @@ def test_what_it_does_not_run_is_refused_before_the_start(small_job: Callable[..
     require_engine(recipe_from({"stage": "pretrain", "corpus": "c", "tokenizer": "t", "engine": "mlx"}))
     with pytest.raises(WorkbenchError, match="The engine mlx does not run ppo"):
         require_engine(recipe_from({"stage": "ppo", "base": "m", "prompts": "p", "reward": "r", "engine": "mlx"}))
+    lora = {"stage": "sft", "base": "m", "data": ["c"], "adapter": {"lora_rank": 4, "quantize_base": "nf4"}}
+    require_engine(recipe_from(lora))
+    with pytest.raises(WorkbenchError, match="The engine mlx holds no weights in nf4"):
+        require_engine(recipe_from(lora | {"engine": "mlx"}))
+    lora["adapter"] = {"lora_rank": 4, "quantize_base": "mlx-8bit"}
+    require_engine(recipe_from(lora | {"engine": "mlx"}))
+    with pytest.raises(WorkbenchError, match="The engine pytorch holds no weights in mlx-8bit"):
+        require_engine(recipe_from(lora))
     with pytest.raises(WorkbenchError, match="cannot run the stage 'export'"):
         MlxEngine().run(replace(small_job(), stage="export"), Listener())
     with pytest.raises(WorkbenchError, match="trains in one process, not in 2"):

@@ -29,6 +29,7 @@ from workbench.recipes.sft import SftRecipe
 CHATS = {"base": "models/base", "data.0": "chats/turns"}
 SMALL = {"max_length": 64, "engine": "mlx", "evaluation__eval_steps": 1000, "evaluation__sample_tokens": 0}
 LORA = {"adapter__lora_rank": 4}
+DORA = LORA | {"adapter__use_dora": True}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def both(job: Job, tmp_path: Path) -> Both:
     return Both(recipe, method, sft.Supervised(own, recipe, place, rows.train, rows.held_out, ""))
 
 
-@pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("settings", [{}, LORA, DORA], ids=["full", "lora", "dora"])
 @pytest.mark.parametrize("packing", [True, False], ids=["packed", "padded"])
 def test_loss_gradients_and_evaluation_are_those_of_pytorch(
     tuning: TuningWorkspace, tmp_path: Path, settings: dict[str, Any], packing: bool
@@ -74,7 +75,7 @@ def test_loss_gradients_and_evaluation_are_those_of_pytorch(
     pair.check_evaluation()
 
 
-@pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("settings", [{}, LORA, DORA], ids=["full", "lora", "dora"])
 def test_twenty_steps_are_those_of_pytorch(tuning: TuningWorkspace, tmp_path: Path, settings: dict[str, Any]) -> None:
     steps = {"schedule__max_steps": 20, "batch__per_device_batch_size": 2, "optimizer__weight_decay": 0.1}
     both(tuning.job("sft", "own", CHATS, **SMALL | settings | steps), tmp_path).check_steps(20, peak=5e-3)
@@ -98,8 +99,10 @@ def test_recomputing_layers_and_chunks_of_logits_change_no_gradient(
         assert np.abs(np.array(item - expected[name])).max() <= 1e-5 * np.abs(np.array(expected[name])).max(), name
 
 
-def test_an_adapter_of_mlx_is_opened_merged_and_trained_further_by_peft(tuning: TuningWorkspace) -> None:
-    job = tuning.job("sft", "adapter", CHATS, schedule__max_steps=4, **SMALL | LORA)
+@pytest.mark.parametrize("kind", [LORA, DORA], ids=["lora", "dora"])
+def test_an_adapter_of_mlx_is_opened_and_merged_by_peft(tuning: TuningWorkspace, kind: dict[str, Any]) -> None:
+    rate = {"optimizer__learning_rate": 1e-2}  # so that DoRA's magnitudes move away from those of the base
+    job = tuning.job("sft", "adapter", CHATS, schedule__max_steps=4, **SMALL | kind | rate)
     listener = Listener()
     MlxEngine().run(job, listener)
     report = listener.all(Finished)[0].report
@@ -121,11 +124,13 @@ def test_an_adapter_of_mlx_is_opened_merged_and_trained_further_by_peft(tuning: 
 
     config = PeftConfig.from_pretrained(str(job.output))
     assert (config.r, config.lora_alpha, config.peft_type) == (4, 8.0, "LORA")
+    assert config.use_dora == (kind is DORA)
 
 
-def test_an_adapter_of_peft_is_opened_and_trained_further_by_mlx(tuning: TuningWorkspace) -> None:
+@pytest.mark.parametrize("kind", [LORA, DORA], ids=["lora", "dora"])
+def test_an_adapter_of_peft_is_opened_and_trained_further_by_mlx(tuning: TuningWorkspace, kind: dict[str, Any]) -> None:
     job = tuning.job(
-        "sft", "theirs", CHATS, schedule__max_steps=3, optimizer__learning_rate=1e-2, **LORA, max_length=64
+        "sft", "theirs", CHATS, schedule__max_steps=3, optimizer__learning_rate=1e-2, **kind, max_length=64
     )
     PyTorchEngine().run(job, Listener())
     import mlx.core as mx
@@ -134,14 +139,18 @@ def test_an_adapter_of_peft_is_opened_and_trained_further_by_mlx(tuning: TuningW
     expected = folders.open_causal_lm(job.output)(torch.tensor([tokens])).logits[0].detach().numpy()
     own, _ = open_causal_lm(job.output)
     assert np.abs(np.array(own(mx.array([tokens]))[0]) - expected).max() < 1e-4 * np.abs(expected).max()
-    further = tuning.job("sft", "on-it", CHATS | {"base": "models/theirs"}, schedule__max_steps=2, **SMALL | LORA)
+    further = tuning.job("sft", "on-it", CHATS | {"base": "models/theirs"}, schedule__max_steps=2, **SMALL | kind)
     listener = Listener()
     MlxEngine().run(further, listener)
     assert listener.all(Finished)
     assert folders.open_causal_lm(further.output) is not None  # the chain of two adapters
 
 
-@pytest.mark.parametrize("settings", [{}, LORA | {"adapter__lora_dropout": 0.2}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, LORA | {"adapter__lora_dropout": 0.2}, DORA | {"adapter__quantize_base": "mlx-4bit"}],
+    ids=["full", "lora", "qdora"],
+)
 def test_stopped_and_resumed_is_never_stopped(tuning: TuningWorkspace, settings: dict[str, Any]) -> None:
     steps = {"schedule__max_steps": 6, "checkpoints__save_steps": 3, "conversations__neftune_noise_alpha": 5.0}
     whole_job, whole = tuning.job("sft", "whole", CHATS, **SMALL | settings | steps), Listener()
@@ -157,6 +166,49 @@ def test_stopped_and_resumed_is_never_stopped(tuning: TuningWorkspace, settings:
     assert 0 < second.all(Started)[0].step == first.events[-1].step < 6
     assert first.losses() | second.losses() == whole.losses()
     assert digest(job) == digest(whole_job)
+
+
+@pytest.mark.parametrize("weight_format", ["mlx-4bit", "mlx-8bit"])
+def test_an_adapter_learns_on_a_base_in_few_bits_and_is_merged_into_the_whole_one(
+    tuning: TuningWorkspace, weight_format: str
+) -> None:
+    settings = {"schedule__max_steps": 15, "optimizer__learning_rate": 3e-2, "adapter__quantize_base": weight_format}
+    job, listener = tuning.job("sft", "qlora", CHATS, **SMALL | LORA | settings), Listener()
+    MlxEngine().run(job, listener)
+    report = listener.all(Finished)[0].report
+    whole = sum(item.numel() for item in folders.open_causal_lm(job.inputs["base"]).parameters())
+    assert report["parameters"] == whole + report["trained_parameters"]
+    assert report["eval_loss"] < report["eval_loss_before"] - 0.2
+    # On the whole base it is almost as good: what the bits took is not what was learnt.
+    plain = tuning.job(
+        "sft", "after", CHATS | {"base": "models/qlora"}, schedule__max_steps=1, optimizer__learning_rate=1e-9, **SMALL
+    )
+    after = Listener()
+    MlxEngine().run(plain, after)
+    before = after.all(Finished)[0].report["eval_loss_before"]
+    assert before == pytest.approx(report["eval_loss"], abs=0.3 if weight_format == "mlx-4bit" else 0.03)
+
+
+def test_a_base_in_few_bits_computes_with_what_the_bits_hold(tuning: TuningWorkspace) -> None:
+    import mlx.core as mx
+
+    from engines.mlx.policy import open_policy
+    from engines.mlx.quantization import group_size
+    from workbench.recipes.tuning import AdapterSection
+
+    base = tuning.folder / "models" / "base"
+    section = AdapterSection(lora_rank=4, quantize_base="mlx-4bit")
+    policy = open_policy(base, section, seed=0, dtype=mx.float32)
+    layer = policy.model.model.layers[0].mlp.down_proj.linear
+    weight, _ = open_causal_lm(base)
+    original = weight.model.layers[0].mlp.down_proj.weight
+    assert (layer.bits, layer.group_size) == (4, group_size(weight.model.layers[0].mlp.down_proj))
+    held = mx.dequantize(layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits)
+    span = original.reshape(-1, layer.group_size)
+    step = (span.max(axis=1) - span.min(axis=1)).max() / 15
+    assert 0 < float(mx.abs(held - original).max()) <= float(step)  # MLX keeps the larger edge exact
+    tokens = mx.arange(10, 20)[None]
+    assert float(mx.abs(policy.model(tokens) - weight(tokens)).max()) < 0.2 * float(mx.abs(weight(tokens)).max())
 
 
 def test_sft_teaches_and_pytorch_opens_what_came_of_it(tuning: TuningWorkspace) -> None:
@@ -189,7 +241,7 @@ def test_continued_pretraining_leaves_a_base_model(tuning: TuningWorkspace) -> N
 
 def test_what_it_cannot_do_is_said_before_work_starts(tuning: TuningWorkspace) -> None:
     cases = {
-        "does not hold a base in nf4": LORA | {"adapter__quantize_base": "nf4"},
+        "holds no weights in nf4": LORA | {"adapter__quantize_base": "nf4"},
         "No layer of the model is called up_down": LORA | {"adapter__target_modules": ["up_down"]},
     }
     for message, settings in cases.items():

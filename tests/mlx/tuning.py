@@ -79,8 +79,8 @@ class Both:
         found = {}
         for name, item in flat.items():
             place, _, kind = name.rpartition(".")
-            letter = kind[-1].upper()
-            found[f"{LORA_PREFIX}{place}.lora_{letter}.weight"] = np.array(item).T
+            part = {"lora_a": "lora_A", "lora_b": "lora_B", "m": "lora_magnitude_vector"}[kind]
+            found[f"{LORA_PREFIX}{place}.{part}.weight"] = np.array(item).T
         return found
 
 

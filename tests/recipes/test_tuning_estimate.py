@@ -42,9 +42,11 @@ def test_weights_are_those_that_the_libraries_make() -> None:
     assert shape is not None
     assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     for targets, ours in (("all-linear", ["all-linear"]), (["q_proj", "v_proj"], ["q_proj", "v_proj"])):
-        adapted: Any = get_peft_model(LlamaForCausalLM(config), LoraConfig(r=8, target_modules=targets))
-        trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
-        assert adapter_parameters(shape, 8, ours) == trained
+        for dora in (False, True):
+            lora = LoraConfig(r=8, target_modules=targets, use_dora=dora)
+            adapted: Any = get_peft_model(LlamaForCausalLM(config), lora)
+            trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+            assert adapter_parameters(shape, 8, ours, dora=dora) == trained
 
 
 def test_smollm2_has_135_million() -> None:

@@ -119,6 +119,10 @@ class Recipe(Section):
         """Which engine runs it."""
         return getattr(self, "engine", "corpus")
 
+    def weight_format(self) -> str | None:
+        """The number format of weights, as `Capabilities.weight_formats` calls it, that its engine has to know."""
+        return None
+
     def uses_accelerator(self) -> bool:
         """Whether it waits for the training device, or runs beside a training."""
         return False

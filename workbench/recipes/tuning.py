@@ -29,8 +29,15 @@ class AdapterSection(Section):
         min_length=1,
         description="Layers that get an adapter, by the end of their name (q_proj, v_proj); all-linear: every one.",
     )
-    quantize_base: Literal["none", "nf4"] = Field(
-        "none", description="Hold the frozen weights in 4 bits (QLoRA, Dettmers et al. 2023); needs lora_rank."
+    use_dora: bool = Field(
+        False,
+        description="Learn how long each output's weights are apart from where they point (DoRA, Liu et al. 2024); "
+        "needs lora_rank.",
+    )
+    quantize_base: Literal["none", "nf4", "mlx-4bit", "mlx-8bit"] = Field(
+        "none",
+        description="Hold the frozen weights in 4 or 8 bits (QLoRA, Dettmers et al. 2023): nf4 with the engine "
+        "pytorch, mlx-4bit and mlx-8bit with mlx; needs lora_rank.",
     )
 
 
@@ -118,6 +125,9 @@ class TuningRecipe(Recipe):
     def uses_accelerator(self) -> bool:
         return True
 
+    def weight_format(self) -> str | None:
+        return None if self.adapter.quantize_base == "none" else self.adapter.quantize_base
+
     def resolved(self) -> Self:
         adapter, optimizer = self.adapter.model_copy(), self.optimizer.model_copy()
         if adapter.lora_rank is not None and adapter.lora_alpha is None:
@@ -152,11 +162,12 @@ class TuningRecipe(Recipe):
         """Raises `WorkbenchError` for settings that exclude each other."""
         adapter = self.adapter
         if adapter.lora_rank is None:
-            for name, left in (("lora_alpha", None), ("lora_dropout", 0.0), ("target_modules", ["all-linear"])):
+            for name, left in (
+                ("lora_alpha", None), ("lora_dropout", 0.0), ("target_modules", ["all-linear"]), ("use_dora", False),
+                ("quantize_base", "none"),
+            ):  # fmt: skip
                 if getattr(adapter, name) != left:
                     raise _needs_rank(f"adapter.{name}")
-            if adapter.quantize_base != "none":
-                raise _needs_rank("adapter.quantize_base")
         self.launch.check()
 
 

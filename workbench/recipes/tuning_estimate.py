@@ -14,7 +14,7 @@ from workbench.recipes.reinforcement import GrpoRecipe, PpoRecipe, Reinforcement
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
 from workbench.recipes.tuning import DERIVED_LENGTH, TuningRecipe
 
-NF4_BYTES = 0.53  # a weight, with its scales
+QUANTIZED_BYTES = {"nf4": 0.53, "mlx-4bit": 0.5625, "mlx-8bit": 1.0625}  # a weight, with its scales
 TRAINED_BYTES = 16  # a weight in float32, its gradient and AdamW's two moments
 
 
@@ -79,14 +79,15 @@ def shape_of(config: Mapping[str, Any]) -> Shape | None:
     )  # fmt: skip
 
 
-def adapter_parameters(shape: Shape, rank: int, targets: list[str]) -> int:
-    """Weights of LoRA's matrices: rank · (output + input) of every layer that has them (Hu et al. 2021)."""
+def adapter_parameters(shape: Shape, rank: int, targets: list[str], *, dora: bool = False) -> int:
+    """Weights of LoRA's matrices: rank · (output + input) of every layer that has them (Hu et al. 2021), and of each
+    output's length (DoRA)."""
     chosen = [
         sizes
         for name, sizes in shape.layers.items()
         if "all-linear" in targets or any(target.endswith(name) for target in targets)
     ]
-    return shape.depth * rank * sum(output + given for output, given in chosen)
+    return shape.depth * sum(rank * (output + given) + output * dora for output, given in chosen)
 
 
 def tuning_estimate(
@@ -101,7 +102,9 @@ def tuning_estimate(
     adapter, batch = recipe.adapter, recipe.batch
     whole = parameters or shape.parameters
     adapted = adapter.lora_rank is not None
-    trained = adapter_parameters(shape, adapter.lora_rank, adapter.target_modules) if adapter.lora_rank else whole
+    trained = whole
+    if adapter.lora_rank:
+        trained = adapter_parameters(shape, adapter.lora_rank, adapter.target_modules, dora=adapter.use_dora)
     length = recipe.max_length or min(DERIVED_LENGTH, shape.context_length)
     sequences = batch.batch_size or recipe.batch_sequences
     return TuningEstimate(
@@ -137,11 +140,8 @@ def _weights(recipe: TuningRecipe, shape: Shape, whole: int, trained: int, *, ad
     """Bytes of the weights of all models that are held, with gradients and moments of those that are trained."""
     half = recipe.precision.dtype == "bfloat16"
     number = 2 if half else 4
-    frozen = (
-        shape.linear * NF4_BYTES + (whole - shape.linear) * number
-        if recipe.adapter.quantize_base == "nf4"
-        else whole * number
-    )
+    each = QUANTIZED_BYTES.get(recipe.adapter.quantize_base, number)
+    frozen = shape.linear * each + (whole - shape.linear) * number
     policy = frozen + trained * TRAINED_BYTES if adapted else trained * (TRAINED_BYTES + (2 if half else 0))
     # An adapter that is off is the base: the reference needs no weights of its own then.
     compares = (
