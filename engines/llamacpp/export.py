@@ -22,17 +22,10 @@ from workbench.recipes.export import ExportRecipe
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # transformers would look a local folder's name up there
 
+from engines.export_check import LogitReport, Reference, as_plain, held_out_text
 from engines.llamacpp import libraries
 from engines.llamacpp.architectures import Architecture
-from engines.llamacpp.check import (
-    CheckFailed,
-    LogitReport,
-    Reference,
-    as_plain,
-    check_vocabulary,
-    compare_logits,
-    held_out_tokens,
-)
+from engines.llamacpp.check import check_vocabulary, compare, held_out_tokens
 from engines.llamacpp.checkpoint import Checkpoint
 from engines.llamacpp.context import available_threads
 from engines.llamacpp.quantize import QUANTIZATIONS, describe, quantize, tensor_types
@@ -60,7 +53,6 @@ KL_SHARES = {
     "q4_k_m": 0.4,  # [0.13]
     "q4_0": 0.5,  # [0.18]
 }
-WORTH_A_WARNING = 1.03  # times the checkpoint's bits per byte
 
 
 def export(job: Job, reporter: Reporter) -> None:
@@ -119,7 +111,8 @@ class _Export:
         vectors, matrices = tensor_types(self.file)
         fallen = self._fallbacks(matrices)
         logits, vocabulary = self._compare(reference, self.file, quantization, self.recipe.check_tokens, texts=True)
-        self._warn_of_loss(logits)
+        if loss := logits.loss(quantization):
+            self.reporter.emit(Warned(message=f"{loss}; q8_0 costs less."))
         report = {
             "name": self.recipe.title(),
             "model": self.recipe.model,
@@ -131,7 +124,7 @@ class _Export:
             "fallbacks": fallen,
             "check": {
                 **vocabulary,
-                "text": "held_out.txt" if (self.checkpoint.folder / "held_out.txt").exists() else "built-in paragraph",
+                "text": held_out_text(self.checkpoint.folder)[1],
                 **as_plain(logits),
                 "largest_kl_share": KL_SHARES[quantization],
             },
@@ -176,7 +169,7 @@ class _Export:
         try:
             vocabulary = check_vocabulary(self.checkpoint, self.vocabulary, weights) if texts else {}
             tokens = held_out_tokens(self.checkpoint.folder, weights, count)
-            logits = compare_logits(
+            logits = compare(
                 reference,
                 weights,
                 tokens,
@@ -187,18 +180,8 @@ class _Export:
         finally:
             weights.close()
             gc.collect()
-        _judge(logits, number_type)
+        logits.require(number_type, KL_SHARES[number_type])
         return logits, vocabulary
-
-    def _warn_of_loss(self, logits: LogitReport) -> None:
-        if logits.bits_per_byte > WORTH_A_WARNING * logits.checkpoint_bits_per_byte:
-            self.reporter.emit(
-                Warned(
-                    message=f"{self.recipe.quantization} costs this model "
-                    f"{logits.bits_per_byte / logits.checkpoint_bits_per_byte - 1:.0%} in bits per byte "
-                    f"({logits.checkpoint_bits_per_byte:.3f} to {logits.bits_per_byte:.3f}); q8_0 costs less."
-                )
-            )
 
     def _progress(self, phase: str, unit: str) -> Callable[[int, int], None]:
         last = 0.0
@@ -233,18 +216,6 @@ class _Export:
                 f"{available / 2**30:.1f} GiB of memory are free.",
                 "Close other programs, or export on a larger machine.",
             )
-
-
-def _judge(logits: LogitReport, number_type: str) -> None:
-    """Raises `CheckFailed` if the logits are not the checkpoint's, for weights of this type."""
-    share = logits.mean_kl / max(logits.uniform_kl, 1e-9)
-    if not share <= KL_SHARES[number_type]:  # NaN fails too
-        raise CheckFailed(
-            f"its logits in {number_type} are not the checkpoint's: mean KL {logits.mean_kl:.2g} nats is "
-            f"{share:.2g} of the model's own {logits.uniform_kl:.2g}, and at most {KL_SHARES[number_type]:.2g} was "
-            f"expected (largest difference {logits.largest_logit_difference:.3g}, same likeliest token at "
-            f"{logits.top1_agreement:.0%} of {logits.tokens} places)."
-        )
 
 
 def _own_type(checkpoint: Checkpoint) -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from engines.harness import Window, common
 from engines.llamacpp.context import Context
 from engines.llamacpp.sampling import TextStream
+from engines.log_probabilities import log_softmax
 from workbench.contract import TokenProbability
 from workbench.errors import WorkbenchError
 
@@ -213,9 +213,3 @@ def token_probabilities(context: Context, before: str, after: str, *, top: int) 
                 )
     context.forget(-1)
     return found
-
-
-def log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Log-probabilities along the last axis, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

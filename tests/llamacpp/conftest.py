@@ -69,7 +69,7 @@ def train_tokenizer(folder: Path, *, vocab_size: int = 600, chat: bool = True, p
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    from engines.llamacpp.awkward import AWKWARD_STRINGS, HELD_OUT_TEXT
+    from engines.awkward import AWKWARD_STRINGS, HELD_OUT_TEXT
 
     tokenizer.train_from_iterator([HELD_OUT_TEXT, *AWKWARD_STRINGS, (json.__doc__ or "") * 3], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(

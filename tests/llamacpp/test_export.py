@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from engines.export_check import CheckFailed
 from engines.llamacpp import LlamaCppEngine, export
 from engines.llamacpp.architectures import Architecture
-from engines.llamacpp.check import CheckFailed
 from engines.llamacpp.checkpoint import Checkpoint
 from engines.llamacpp.vocabulary import Vocabulary, read_vocabulary
 from tests.llamacpp.conftest import write_model

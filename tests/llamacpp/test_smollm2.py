@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.llamacpp.awkward import AWKWARD_STRINGS
+from engines.awkward import AWKWARD_STRINGS
 from engines.llamacpp.weights import Weights
 from tests.llamacpp.stages import run_export
 
