@@ -11,8 +11,8 @@ from workbench.corpus.documents import CorpusWriter
 from workbench.corpus.duplicates import Duplicates
 from workbench.corpus.normalise import normalise
 from workbench.corpus.progress import ProgressReport
-from workbench.corpus.reading import Document, Reject, UnusableFile, read_documents
-from workbench.corpus.sources import SourceFile, expand
+from workbench.corpus.reading import Extracted, ReadOptions, Reject, extract, read
+from workbench.corpus.sources import expand
 from workbench.errors import WorkbenchError
 from workbench.recipes.corpus import ImportRecipe
 
@@ -29,20 +29,29 @@ def import_corpus(
     """
     found = expand(recipe.sources)
     progress.begin("importing", total=sum(file.size for file in found.files), unit="bytes")
+    options = ReadOptions.of(recipe)
     with CorpusWriter(output) as corpus:
         intake = _Intake(recipe, corpus)
-        for name, why in found.unreadable:
-            remedy = "Check where it leads and that you may read it."
-            intake.leave_out(name, UnusableFile("unreadable", f"{name} cannot be read: {why}.", remedy))
-        for file in found.files:
-            intake.read(file, progress)
+        for item in read(found, options, progress.advance):
+            if isinstance(item, Reject):
+                intake.leave_out(item)
+                continue
+            before = corpus.documents
+            for extracted in extract(item, options.max_document_bytes):
+                if isinstance(extracted, Reject):
+                    intake.leave_out(extracted)
+                else:
+                    intake.consider(extracted)
+            if corpus.documents > before:
+                intake.by_source[found.files[item.file].given] += corpus.documents - before
+                intake.files.add(item.file)
         if not corpus.documents:
             raise intake.why_nothing(len(found.files) + len(found.unreadable))
     progress.end()
     for root in found.projects:
         warn(f"What the project in {root} made was left out: its corpora, models and runs are no sources.")
     for problem in intake.problems[:MAX_WARNINGS]:
-        warn(f"{problem.what} It was left out.")
+        warn(f"{problem.excerpt} It was left out.")
     if len(intake.problems) > MAX_WARNINGS:
         warn(f"{len(intake.problems) - MAX_WARNINGS} more files were left out; the rejects name them.")
     if intake.repaired:
@@ -58,54 +67,41 @@ class _Intake:
         self.recipe = recipe
         self.corpus = corpus
         self.duplicates = Duplicates()
-        self.files = 0
+        self.files: set[int] = set()
         self.characters = 0
         self.bytes = 0
         self.repaired = 0
         self.cut = 0
         self.by_source: Counter[str] = Counter()
-        self.problems: list[UnusableFile] = []
+        self.problems: list[Reject] = []
 
-    def read(self, file: SourceFile, progress: ProgressReport) -> None:
-        max_bytes = self.recipe.max_document_mib << 20
-        items = read_documents(file, text_field=self.recipe.text_field, max_bytes=max_bytes, advance=progress.advance)
-        before = self.corpus.documents
-        try:
-            for item in items:
-                if isinstance(item, Reject):
-                    self.corpus.reject(item.source, item.reason, item.excerpt)
-                else:
-                    self._consider(item)
-        except UnusableFile as problem:
-            self.leave_out(file.name, problem)
-        self.by_source[file.given] += self.corpus.documents - before
-        self.files += self.corpus.documents > before
+    def leave_out(self, reject: Reject) -> None:
+        if reject.remedy:
+            self.problems.append(reject)
+        if reject.reason:
+            self.corpus.reject(reject.source, reject.reason, reject.excerpt)
 
-    def leave_out(self, name: str, problem: UnusableFile) -> None:
-        self.problems.append(problem)
-        if problem.reason:
-            self.corpus.reject(name, problem.reason, problem.what)
-
-    def _consider(self, document: Document) -> None:
-        text = normalise(document.text)
+    def consider(self, extracted: Extracted) -> None:
+        source = extracted.document.source
+        text = normalise(extracted.document.text)
         if not text:
-            self.corpus.reject(document.source, "empty", "")
+            self.corpus.reject(source, "empty", "")
         elif len(text) < self.recipe.min_characters:
-            self.corpus.reject(document.source, f"under {self.recipe.min_characters} characters", text)
+            self.corpus.reject(source, f"under {self.recipe.min_characters} characters", text)
         elif not self.duplicates.is_new(text):
-            self.corpus.reject(document.source, "duplicate", text)
+            self.corpus.reject(source, "duplicate", text)
         else:
-            self.corpus.add(text, document.source)
+            self.corpus.add(text, source)
             self.characters += len(text)
             self.bytes += len(text.encode())
-            self.repaired += document.repaired
-            self.cut += document.cut
+            self.repaired += extracted.bad_bytes > 0
+            self.cut += extracted.cut
 
     def why_nothing(self, files: int) -> WorkbenchError:
         if len(self.problems) == 1 and files == 1:
-            return WorkbenchError(f"The corpus would be empty: {self.problems[0].what}", self.problems[0].remedy)
+            return WorkbenchError(f"The corpus would be empty: {self.problems[0].excerpt}", self.problems[0].remedy)
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.corpus.dropped.most_common())
-        remedy = self.problems[0].what if self.problems else _remedy(self.corpus.dropped)
+        remedy = self.problems[0].excerpt if self.problems else _remedy(self.corpus.dropped)
         what = f"The corpus would be empty: {files:,} file{'s' if files != 1 else ''} gave no document"
         return WorkbenchError(f"{what} ({reasons}).", remedy)
 
@@ -114,7 +110,7 @@ class _Intake:
             "documents": self.corpus.documents,
             "characters": self.characters,
             "bytes": self.bytes,
-            "files": self.files,
+            "files": len(self.files),
             "dropped": dict(self.corpus.dropped.most_common()),
             "repaired": self.repaired,
             "cut": self.cut,

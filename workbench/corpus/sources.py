@@ -16,11 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workbench.corpus.kinds import READABLE, kind_of
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import PYTHON_DOCS
 
-SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
-READABLE = "Files that can be read end in .txt, .md, .jsonl or .parquet."
 BLOCK_BYTES = 1 << 20
 PROJECT = "workbench.yaml"  # in a project's folder; what the project made lies two folders below, with one of these
 MADE = ("artifact.json", "run.json", "judgements.jsonl")
@@ -36,15 +35,8 @@ class SourceFile:
     name: str  # relative to the source, with forward slashes
     path: Path
     given: str  # the source as it was given
-    size: int  # bytes
-
-    @property
-    def kind(self) -> str:
-        """'text', 'jsonl', 'parquet' or 'python'."""
-        if self.given == PYTHON_DOCS:
-            return "python"
-        suffix = self.path.suffix.lower()
-        return "text" if suffix in (".txt", ".md") else suffix[1:]
+    size: int  # bytes; 0 where it is not known
+    kind: str  # as `workbench.corpus.kinds` calls it, or "python", "address", "hub"; "" if it was asked for otherwise
 
 
 @dataclass(slots=True)
@@ -67,8 +59,10 @@ class Expansion:
         return True
 
 
-def expand(sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, readable: str = READABLE) -> Expansion:
-    """All files of `sources` in their order of reading, each once; `readable` tells people of `suffixes`.
+def expand(sources: Sequence[str], suffixes: Sequence[str] | None = None, readable: str = READABLE) -> Expansion:
+    """All files of `sources` in their order of reading, each once.
+
+    They are of the kinds that reading knows, or end in one of `suffixes`, of which `readable` tells people.
 
     A folder is walked through symbolic links too, but never twice, without hidden files, and without what a
     project made: a corpus of `.` is not to hold the project's other corpora, samples and logs. A file
@@ -82,7 +76,8 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, readable:
         others: Counter[str] = Counter()  # suffixes that cannot be read
         already = False
         for name, path in _candidates(given, found):
-            if given != PYTHON_DOCS and path.suffix.lower() not in suffixes:
+            kind = "python" if given == PYTHON_DOCS else kind_of(path.name)
+            if not (kind if suffixes is None or kind == "python" else path.suffix.lower() in suffixes):
                 others[path.suffix.lower() or "no suffix"] += 1
                 continue
             try:
@@ -98,7 +93,7 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] = SUFFIXES, readable:
                 already = True
                 continue
             seen.add(key)
-            found.files.append(SourceFile(name=name, path=path, given=given, size=status.st_size))
+            found.files.append(SourceFile(name=name, path=path, given=given, size=status.st_size, kind=kind))
         if not already and before == len(found.files) + len(found.unreadable):
             raise _nothing_to_read(given, others, readable, found.projects)
     found.files.sort()

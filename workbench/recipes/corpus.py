@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.recipes.base import PATH, Reads, Recipe
+from workbench.recipes.base import NOT_IDENTITY, PATH, Reads, Recipe
 
 
 class ImportRecipe(Recipe):
@@ -19,11 +19,30 @@ class ImportRecipe(Recipe):
     stage: Literal["import"] = "import"
     sources: list[str] = Field(
         min_length=1,
-        description="Files, folders or globs to read: .txt, .md, .jsonl, .parquet. "
-        "'python-docs' is the documentation inside this Python's standard library.",
+        description="Files, folders, globs, archives, addresses (https://…, or a file of them that ends in .urls) and "
+        "data sets (hf:ORG/NAME[:CONFIG][@REVISION][#COLUMN]) to read: text, HTML, PDF, EPUB, source code, .jsonl, "
+        ".csv, .parquet, .arrow, WARC. 'python-docs' is the documentation inside this Python's standard library.",
         json_schema_extra=PATH,
     )
-    text_field: str = Field("text", description="The key (jsonl) or column (parquet) that holds a document's text.")
+    text_field: str = Field("text", description="The key (jsonl) or column (csv, parquet, arrow) that holds the text.")
+    max_rows: int | None = Field(
+        None,
+        ge=1,
+        description="Read at most this many documents of each source; all of them if not given.",
+        json_schema_extra={"unit": "documents"},
+    )
+    max_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Read at most this much of each source, counted as it lies there without compression.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    max_download_mib: int = Field(
+        1024,
+        ge=1,
+        description="An address that holds more is left out.",
+        json_schema_extra={"unit": "MiB"},
+    )
     min_characters: int = Field(
         1,
         ge=1,
@@ -79,3 +98,10 @@ class ShardsRecipe(Recipe):
         description="A shard is closed once it holds this many tokens.",
         json_schema_extra={"unit": "tokens"},
     )
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="Processes side by side; as many as there are cores, if not set.",
+        json_schema_extra=NOT_IDENTITY,
+    )  # fmt: skip
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"layout": 2}  # with keys of documents
