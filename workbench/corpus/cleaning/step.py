@@ -7,8 +7,10 @@ corpus are there, and then answers for each document, too.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -18,6 +20,10 @@ from workbench.recipes.base import Section
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from workbench.corpus.cleaning.word_splitting import Words
+
+_EMPTY_LINES = re.compile(r"\n{2,}")
 
 
 class Document:
@@ -42,6 +48,29 @@ class Document:
         self.language = language  # ISO 639-1 code of a text, or name of a programming language, where known
         self.licence = licence  # as its source says, or SPDX expression; for code, from its header
         self.markup = markup  # "html" while `text` is markup of that kind
+
+    @cached_property
+    def words(self) -> Words:
+        """The words of the text, see `word_splitting`."""
+        from workbench.corpus.cleaning.word_splitting import split_words
+
+        return split_words(self.text)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text split at line feeds, empty lines too."""
+        return self.text.split("\n")
+
+    @cached_property
+    def filled_lines(self) -> list[str]:
+        """The lines that are not only white space."""
+        return [line for line in self.lines if line and not line.isspace()]
+
+    @cached_property
+    def paragraphs(self) -> list[str]:
+        """The text split at empty lines, without those at its ends."""
+        text = self.text.strip()
+        return text.split("\n\n") if "\n\n\n" not in text else _EMPTY_LINES.split(text)
 
     def with_text(self, text: str, markup: str = "") -> Document:
         """The same document with another text."""
