@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.nearest import nearest, nearest_key
@@ -49,6 +49,9 @@ def check_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(check_name)]
 
+WeightedNames = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+"""Artifacts that a field names, each as `name` or `name=weight`; a single one may stand without a list."""
+
 
 class Section(BaseModel):
     """A recipe or a part of one: unknown keys are errors, and so are NaN and infinity."""
@@ -79,7 +82,13 @@ class Recipe(Section):
 
     def title(self) -> str:
         """The name of what it makes, given or by default."""
-        return self.name or self.default_name.format(**self.model_dump())
+        if self.name:
+            return self.name
+        values = self.model_dump()
+        for field in self.reads:
+            if isinstance(values[field], list):
+                values[field] = "-".join(weighted(text)[0] for text in values[field])
+        return self.default_name.format(**values)[:64].rstrip("-._")
 
     def references(self) -> list[Reference]:
         """The artifacts that it names."""
@@ -118,6 +127,10 @@ class Recipe(Section):
     def engine_name(self) -> str:
         """Which engine runs it."""
         return getattr(self, "engine", "corpus")
+
+    def model_engine(self) -> str | None:
+        """The engine that is to open the models it reads, in place of the usual ones."""
+        return None
 
     def weight_format(self) -> str | None:
         """The number format of weights, as `Capabilities.weight_formats` calls it, that its engine has to know."""
