@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,6 +10,8 @@ from workbench.corpus.cleaning.step import KEPT, CorpusStep, Decision, Document,
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from workbench.corpus.cleaning.grouping import Columns
 
 
 class ExactDuplicates(CorpusStep):
@@ -25,43 +28,40 @@ class ExactDuplicates(CorpusStep):
         import numpy as np
         import xxhash
 
-        digest = xxhash.xxh3_128_digest(document.text.encode())
+        digest = xxhash.xxh3_128_digest(document.text.encode("utf-8", "surrogatepass"))
         return np.frombuffer(digest, ">u8").astype(np.uint64)
 
     def decide(self, keys: Path, decisions: Path, memory_bytes: int) -> None:
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from workbench.corpus.cleaning.grouping import later_ones, open_sorter, write_decisions
 
-        files = sorted(keys.glob("*.parquet"))
-        tables = [pq.read_table(file, columns=["document", "keys"]) for file in files]
-        ordinals = [table["document"].to_numpy() for table in tables]
-        hashes = [table["keys"].combine_chunks().flatten().to_numpy().reshape(-1, 2) for table in tables]
-        ordinal, digest = np.concatenate(ordinals), np.concatenate(hashes)
-        order = np.lexsort((ordinal, digest[:, 1], digest[:, 0]))
-        new = np.ones(len(order), bool)
-        new[1:] = (digest[order][1:] != digest[order][:-1]).any(axis=1)
-        first = ordinal[order][np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
-        gone, cluster = ordinal[order][~new], first[~new]
-        sort = np.argsort(gone)
-        gone, cluster = gone[sort], cluster[sort]
-        for file in files:
-            part = np.uint64(int(file.stem))
-            mine = (gone >> np.uint64(24)) == part
-            count = int(mine.sum())
-            if count:
-                table = pa.table(
-                    {
-                        "document": pa.array(gone[mine], pa.uint64()),
-                        "kept": pa.array(np.zeros(count, bool)),
-                        "cluster": pa.array(cluster[mine], pa.uint64()),
-                        "similarity": pa.array(np.ones(count, np.float32)),
-                        "parts": pa.array([[]] * count, pa.list_(pa.uint32())),
-                    }
-                )
-                pq.write_table(table, decisions / file.name)
+        with open_sorter(decisions, memory_bytes) as sorter:
+            alike = sorter.sort(_rows(keys), ("high", "low", "document"))
+            gone = sorter.settled(later_ones(alike, ("high", "low")), "gone")
+            write_decisions(sorter.sort(gone(), ("document",)), keys, decisions, _table)
 
     def apply(self, document: Document, decision: Decision | None) -> Verdict:
         if decision is None or decision.kept:
             return KEPT
         return Verdict("rejected", "duplicate")
+
+
+def _rows(keys: Path) -> Iterator[Columns]:
+    from workbench.corpus.cleaning.grouping import read_keys
+
+    for part in read_keys(keys):
+        yield {"high": part.keys[0::2], "low": part.keys[1::2], "document": part.document}
+
+
+def _table(columns: Columns) -> dict[str, object]:
+    import numpy as np
+
+    from workbench.corpus.cleaning.grouping import no_parts
+
+    count = len(columns["document"])
+    return {
+        "document": columns["document"],
+        "kept": np.zeros(count, bool),
+        "cluster": columns["first"],
+        "similarity": np.ones(count, np.float32),
+        "parts": no_parts(count),
+    }
