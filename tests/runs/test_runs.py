@@ -24,6 +24,7 @@ from workbench.recipes.load import recipe_from
 from workbench.runs.plan import plan
 from workbench.runs.refusals import require_usable
 from workbench.runs.submit import resume, stop, submit, wait
+from workbench.runs.supervisor import Supervisor
 from workbench.store import artifacts, events, runs
 from workbench.store.catalog import Catalog, open_catalog
 from workbench.store.project import Project, create, open_project
@@ -222,6 +223,28 @@ def test_what_waited_for_a_stopped_run_goes_on_with_it(project: Project, catalog
     assert wait(project, second).state == "failed"
     resume(project, catalog, first)
     assert [wait(project, run).state for run in (first, second)] == ["finished", "finished"]
+
+
+def test_a_locked_catalog_fails_no_run_and_catches_up(project: Project, catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("the cat sees the garden.")
+    recipe = recipe_from({"stage": "import", "sources": [str(tmp_path / "more.txt")], "name": "more"})
+    [step] = plan(project, catalog, [recipe])
+    run = runs.create(
+        project, catalog, step.recipe, name=step.name, engine=step.recipe.engine_name(), produces=step.kind,
+        identity=step.identity, inputs=step.inputs, after=(), accelerator=False,
+    )  # fmt: skip
+    supervisor = Supervisor(runs.folder_of(project, run.id))
+    supervisor.catalog.close()
+    supervisor.catalog = open_catalog(project, busy_seconds=0.05)
+    with open_catalog(project) as other, other.writing():
+        supervisor.attempt()  # as the process does it
+    _, state = runs.read(project, run.id)
+    assert (state.state, state.artifact) == ("finished", "more")
+    assert not catalog.rows("SELECT 1 FROM artifacts WHERE id = 'more'")
+    runs.find_lost(project, catalog)
+    assert artifacts.resolve(project, catalog, "corpus", "more").run == run.id
+    assert catalog.rows("SELECT state FROM runs WHERE id = ?", (run.id,)) == [{"state": "finished"}]
+    supervisor.catalog.close()
 
 
 def test_a_damaged_input_is_refused(project: Project, catalog: Catalog) -> None:

@@ -70,6 +70,16 @@ def test_the_same_identity_is_kept_once_a_name(project: Project, catalog: Catalo
     assert seal(project, catalog, "corpus", "books", "one") == first
 
 
+def test_what_the_catalog_missed_is_not_made_twice(project: Project, catalog: Catalog) -> None:
+    first = seal(project, catalog, "corpus", "books", "one")
+    with catalog.writing() as db:
+        db["artifacts"].delete_where()
+        db["inputs"].delete_where()
+    assert seal(project, catalog, "corpus", "books", "one") == first
+    assert [path.name for path in project.folder("corpus").iterdir() if not path.name.endswith(".partial")] == ["books"]
+    assert artifacts.resolve(project, catalog, "corpus", "books") == first
+
+
 def test_a_name_never_takes_the_folder_of_another_names_version(project: Project, catalog: Catalog) -> None:
     seal(project, catalog, "corpus", "gpt-2", "zero")
     seal(project, catalog, "corpus", "gpt", "one")

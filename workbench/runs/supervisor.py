@@ -74,9 +74,7 @@ class Supervisor:
 
     def attempt(self) -> None:
         self.wait_for_inputs()
-        made = artifacts.by_identity(
-            self.project, self.catalog, self.run.produces, self.run.identity, prefer=self.run.name
-        )
+        made = self.made(self.run.produces, self.run.identity, prefer=self.run.name)
         inputs = {role: self.input(role) for role in self.run.inputs}
         if made is not None:
             self.take_over(made, inputs)
@@ -156,7 +154,7 @@ class Supervisor:
 
     def input(self, role: str) -> artifacts.Artifact:
         wanted = self.run.inputs[role]
-        made = artifacts.by_identity(self.project, self.catalog, wanted["kind"], wanted["identity"])
+        made = self.made(wanted["kind"], wanted["identity"])
         if made is None:
             raise WorkbenchError(
                 f"Its {role}, {wanted['kind']} {wanted['name']!r}, is gone from the project.",
@@ -168,6 +166,11 @@ class Supervisor:
                 "Restore it from a copy, or remove its folder and make it again; workbench verify checks all of them.",
             )
         return made
+
+    def made(self, kind: str, identity: str, prefer: str = "") -> artifacts.Artifact | None:
+        return artifacts.by_identity(
+            self.project, self.catalog, kind, identity, prefer=prefer
+        ) or artifacts.by_identity_on_disk(self.project, kind, identity, prefer=prefer)
 
     def watch(self, job: contract.Job) -> int:
         """Run the engine's command to its end; its exit status, negative for a signal."""
@@ -245,9 +248,8 @@ class Supervisor:
         report: Mapping[str, Any],
         versions: Mapping[str, str],
     ) -> artifacts.Artifact:
-        return artifacts.seal(
+        made = artifacts.publish(
             self.project,
-            self.catalog,
             self.output,
             kind=self.run.produces,
             name=self.run.name,
@@ -259,6 +261,11 @@ class Supervisor:
             report=report,
             versions=versions,
         )
+        try:
+            artifacts.index(self.catalog, [made])
+        except (WorkbenchError, sqlite3.Error) as error:
+            print(f"catalog: {error}", file=sys.stderr)  # `end` and whoever looks for lost runs try again
+        return made
 
     def last_log_line(self) -> str:
         lines = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -19,6 +19,7 @@ from workbench.store.catalog import Catalog
 from workbench.store.project import FOLDERS, Project
 
 MANIFEST = "artifact.json"
+SEVERAL = ("shards", "chats", "candidates", "preferences", "verdicts")  # kinds whose names are plurals
 
 HOW_TO_MAKE = {
     "corpus": "Import one: workbench import SOURCE --name NAME",
@@ -62,9 +63,16 @@ def identity_of(recipe: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def seal(
+def seal(project: Project, catalog: Catalog, partial: Path, **spec: Any) -> Artifact:
+    """`publish`, and the catalog's row. Raises `WorkbenchError` if the catalog cannot be written: then there is no row,
+    but the artifact stands, and sealing it again gives that one."""
+    made = publish(project, partial, **spec)
+    index(catalog, [made])
+    return made
+
+
+def publish(
     project: Project,
-    catalog: Catalog,
     partial: Path,
     *,
     kind: str,
@@ -77,17 +85,17 @@ def seal(
     report: Mapping[str, Any],
     versions: Mapping[str, str],
 ) -> Artifact:
-    """Turn the finished folder `partial` into an artifact: hash, manifest, rename, catalog.
+    """Turn the finished folder `partial` into an artifact: hash, manifest, rename. The catalog is not asked.
 
     If the same identity is there under this name already, that one is kept and `partial` stays for the
     caller to remove.
     """
     files = {path: _hashed(partial / path) for path in _files(partial)}
     with project.locked():
-        existing = by_identity(project, catalog, kind, identity, prefer=name)
-        if existing is not None and existing.name == name:
+        versions_there = [other for other in _on_disk(project, kind) if other.name == name]
+        if existing := next((other for other in versions_there if other.identity == identity), None):
             return existing
-        version = 1 + max((other.version for other in _on_disk(project, kind) if other.name == name), default=0)
+        version = 1 + max((other.version for other in versions_there), default=0)
         artifact_id = name if version == 1 else f"{name}-{version}"
         while (project.folder(kind) / artifact_id).exists():  # another name that looks like our version
             version += 1
@@ -114,7 +122,6 @@ def seal(
         )
         durable.write_json(partial / MANIFEST, asdict(artifact))
         durable.publish_directory(partial, project.folder(kind) / artifact_id)
-    index(catalog, [artifact])
     return artifact
 
 
@@ -176,6 +183,12 @@ def by_identity(project: Project, catalog: Catalog, kind: str, identity: str, *,
     return None
 
 
+def by_identity_on_disk(project: Project, kind: str, identity: str, *, prefer: str = "") -> Artifact | None:
+    """As `by_identity`, without the catalog, which may have missed the end of a run. Reads all manifests of a kind."""
+    found = [item for item in _on_disk(project, kind) if item.identity == identity]
+    return min(found, key=lambda item: (item.name != prefer, item.created), default=None)
+
+
 def link_files(source: Path, target: Path) -> None:
     """Put an artifact's files into the empty folder `target` without copying, where the file system can."""
     for path in _files(source):
@@ -202,8 +215,12 @@ def resolve(project: Project, catalog: Catalog, kind: str, reference: str) -> Ar
         return read_manifest(project.folder(kind) / found[0]["id"])
     there = sorted({row["name"] for row in catalog.rows("SELECT name FROM artifacts WHERE kind = ?", (kind,))})
     if not there:
-        raise WorkbenchError(f"There is no {kind} called {reference!r} in this project.", HOW_TO_MAKE[kind])
-    raise WorkbenchError(f"There is no {kind} called {reference!r}.", nearest(reference, there))
+        raise WorkbenchError(f"{_there_is_no(kind)} called {reference!r} in this project.", HOW_TO_MAKE[kind])
+    raise WorkbenchError(f"{_there_is_no(kind)} called {reference!r}.", nearest(reference, there))
+
+
+def _there_is_no(kind: str) -> str:
+    return f"There are no {kind}" if kind in SEVERAL else f"There is no {kind}"
 
 
 def is_adapter(recipe: Mapping[str, Any]) -> bool:
@@ -232,9 +249,9 @@ def resolve_any(project: Project, catalog: Catalog, reference: str, kinds: Seque
         raise WorkbenchError(f"{reference!r} is the name of {len(found)} artifacts.", f"Say which: {choices}.")
     marks = ", ".join("?" * len(kinds))
     rows = catalog.rows(f"SELECT DISTINCT name FROM artifacts WHERE kind IN ({marks}) ORDER BY 1", tuple(kinds))
-    what = "artifact" if len(kinds) == len(FOLDERS) else " or ".join(kinds)
+    what = _there_is_no("artifact" if len(kinds) == len(FOLDERS) else " or ".join(kinds))
     remedy = nearest(reference, [row["name"] for row in rows]) if rows else HOW_TO_MAKE[kinds[0]]
-    raise WorkbenchError(f"There is no {what} called {reference!r}.", remedy)
+    raise WorkbenchError(f"{what} called {reference!r}.", remedy)
 
 
 def verify(project: Project) -> Iterator[tuple[str, Path, list[str]]]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from workbench import durable
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe
+from workbench.store import artifacts
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
@@ -132,8 +133,18 @@ def resolve(project: Project, reference: str) -> str:
 def write_state(project: Project, catalog: Catalog, run: Run, state: RunState) -> RunState:
     """Replace the state on disk, then in the catalog."""
     durable.write_json(folder_of(project, run.id) / "state.json", asdict(state))
-    index(catalog, run, state)
+    _index_with_artifact(project, catalog, run, state)
     return state
+
+
+def _index_with_artifact(project: Project, catalog: Catalog, run: Run, state: RunState) -> None:
+    """What the run made goes first: a catalog that knows the end of a run knows that."""
+    here = (run.produces, state.artifact)
+    if state.artifact and not catalog.rows("SELECT 1 FROM artifacts WHERE kind = ? AND id = ?", here):
+        folder = project.folder(run.produces) / state.artifact
+        if (folder / artifacts.MANIFEST).exists():
+            artifacts.index(catalog, [artifacts.read_manifest(folder)])
+    index(catalog, run, state)
 
 
 def index(catalog: Catalog, run: Run, state: RunState) -> None:
@@ -216,7 +227,7 @@ def find_lost(project: Project, catalog: Catalog) -> list[str]:
         except WorkbenchError:
             continue
         if state.state in ENDED:
-            index(catalog, run, state)  # the catalog missed the end
+            _index_with_artifact(project, catalog, run, state)  # the catalog missed the end
         elif is_lost(project, run.id, state):
             reason = "Its supervisor is gone: the machine was restarted, or the process was killed."
             remedy = f"Go on from its last checkpoint: workbench runs resume {run.id}"
