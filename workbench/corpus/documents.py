@@ -1,50 +1,65 @@
-"""A corpus on disk: documents in Parquet files, and what was left out, with the reason.
+"""A corpus on disk: its documents in Parquet files, and beside them what became of the others.
 
-`documents-00000.parquet`, … have the columns `text` and `source`, in zstd-compressed row groups of
-about 8 MiB, so that reading takes little memory and one document is found without reading the rest.
-`rejects.parquet` has `source`, `reason` and `excerpt`.
+`documents-00000.parquet`, … have the columns of `DOCUMENTS`, in zstd-compressed row groups of about 8 MiB, so that
+reading takes little memory and one document is found without reading the rest. `rejects.parquet` has examples of what
+was left out, `changes.parquet` of what steps changed, `clusters.parquet` of near duplicates, and `sample.parquet`
+documents as they were before the first step.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workbench.errors import WorkbenchError
 
-REJECTS = "rejects.parquet"
-EXCERPT_CHARACTERS = 200
 ROW_GROUP_CHARACTERS = 8 << 20
 ROW_GROUP_ROWS = 16_384
 FILE_CHARACTERS = 1 << 30
-DOCUMENT_COLUMNS = ("text", "source")
-REJECT_COLUMNS = ("source", "reason", "excerpt")
+
+_PLACE = [("source", pa.string()), ("position", pa.int64())]
+DOCUMENTS = pa.schema([("text", pa.string()), *_PLACE, ("language", pa.string()), ("licence", pa.string())])
+SPANS = pa.list_(pa.struct([("start", pa.int32()), ("stop", pa.int32())]))  # in characters of `text`
+REJECTS = pa.schema(
+    [
+        ("step", pa.string()), ("reason", pa.string()), *_PLACE, ("value", pa.float64()), ("limit", pa.float64()),
+        ("parameter", pa.string()), ("spans", SPANS), ("text", pa.string()),
+    ]
+)  # fmt: skip
+CHANGES = pa.schema(
+    [("step", pa.string()), ("reason", pa.string()), *_PLACE, ("before", pa.string()), ("after", pa.string())]
+)
+CLUSTERS = pa.schema(
+    [("cluster", pa.int64()), *_PLACE, ("kept", pa.bool_()), ("similarity", pa.float32()), ("text", pa.string())]
+)
+SAMPLE = pa.schema([*DOCUMENTS, ("markup", pa.string())])
+TABLES = {"rejects": REJECTS, "changes": CHANGES, "clusters": CLUSTERS, "sample": SAMPLE}
+"""What lies beside the documents, in `NAME.parquet`."""
+
+_UNLIKE = ("text", "before", "after")  # rarely repeat from row to row, and their minima are of no use
 
 
-class _RowWriter:
-    """Rows of strings into one Parquet file, a row group at a time."""
+class RowWriter:
+    """Rows into one Parquet file, a row group at a time."""
 
-    def __init__(self, path: Path, columns: Sequence[str]):
-        self.schema = pa.schema([(column, pa.string()) for column in columns])
-        # Texts rarely repeat, and their minima are of no use; sources repeat from row to row.
+    def __init__(self, path: Path, schema: pa.Schema):
+        self.schema = schema
+        names = [field.name for field in schema if pa.types.is_string(field.type) and field.name not in _UNLIKE]
         self.writer = pq.ParquetWriter(
-            path,
-            self.schema,
-            compression="zstd",
-            use_dictionary=[column for column in columns if column in ("source", "reason")],
-            write_statistics=False,
+            path, schema, compression="zstd", use_dictionary=names, write_statistics=False, store_schema=True
         )
-        self.rows: list[tuple[str, ...]] = []
+        self.rows: list[tuple[Any, ...]] = []
         self.characters = 0
 
-    def add(self, row: tuple[str, ...]) -> None:
+    def add(self, row: tuple[Any, ...]) -> None:
         self.rows.append(row)
-        self.characters += sum(map(len, row))
+        self.characters += sum(len(value) for value in row if type(value) is str)
         if self.characters >= ROW_GROUP_CHARACTERS or len(self.rows) >= ROW_GROUP_ROWS:
             self._flush()
 
@@ -54,37 +69,34 @@ class _RowWriter:
 
     def _flush(self) -> None:
         if self.rows:
-            columns = [pa.array(column, pa.string()) for column in zip(*self.rows, strict=True)]
-            self.writer.write_table(pa.Table.from_arrays(columns, schema=self.schema))
+            columns = zip(*self.rows, strict=True)
+            arrays = [pa.array(values, field.type) for values, field in zip(columns, self.schema, strict=True)]
+            self.writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
         self.rows, self.characters = [], 0
 
 
 class CorpusWriter:
-    """Writes a corpus into `folder`; a context manager. `dropped` counts the rejects by reason."""
+    """Writes the documents of a corpus into `folder`; a context manager."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.documents = 0
-        self.dropped: Counter[str] = Counter()
-        self._rejects = _RowWriter(folder / REJECTS, REJECT_COLUMNS)
-        self._writer: _RowWriter | None = None
+        self._writer: RowWriter | None = None
         self._files = 0
         self._characters = 0  # in the open file
 
-    def add(self, text: str, source: str) -> None:
+    def add(
+        self, text: str, source: str, position: int = 0, language: str | None = None, licence: str | None = None
+    ) -> None:
         if self._writer is None:
             path = self.folder / f"documents-{self._files:05d}.parquet"
-            self._writer, self._characters = _RowWriter(path, DOCUMENT_COLUMNS), 0
+            self._writer, self._characters = RowWriter(path, DOCUMENTS), 0
             self._files += 1
-        self._writer.add((text, source))
+        self._writer.add((text, source, position, language, licence))
         self._characters += len(text)
         self.documents += 1
         if self._characters >= FILE_CHARACTERS:
             self._close_file()
-
-    def reject(self, source: str, reason: str, excerpt: str) -> None:
-        self.dropped[reason] += 1
-        self._rejects.add((source, reason, excerpt[:EXCERPT_CHARACTERS]))
 
     def _close_file(self) -> None:
         if self._writer is not None:
@@ -99,7 +111,6 @@ class CorpusWriter:
     ) -> None:
         if error is None:
             self._close_file()
-            self._rejects.close()
 
 
 def iterate_documents(folder: Path, columns: Sequence[str] = ("text",)) -> Iterator[pa.RecordBatch]:
@@ -113,6 +124,34 @@ def iterate_documents(folder: Path, columns: Sequence[str] = ("text",)) -> Itera
                 yield from _read_group(file, path, group, columns).to_batches()
 
 
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One of the row groups of a corpus. `bytes` of text, within 0.1%, from the file's footer."""
+
+    file: str
+    number: int
+    rows: int
+    bytes: int
+
+
+def row_groups(folder: Path) -> Iterator[RowGroup]:
+    """The row groups of a corpus in order. Raises as `iterate_documents`."""
+    for path in _files(folder):
+        with _open(path) as file:
+            column = file.schema_arrow.get_field_index("text")
+            for number in range(file.num_row_groups):
+                found = file.metadata.row_group(number)
+                size = found.column(column).total_uncompressed_size - 4 * found.num_rows  # 4: each text's length
+                yield RowGroup(path.name, number, found.num_rows, max(size, 0))
+
+
+def read_row_group(folder: Path, group: RowGroup, columns: Sequence[str] = ("text",)) -> pa.Table:
+    """The documents of one row group. Raises as `iterate_documents`."""
+    path = folder / group.file
+    with _open(path) as file:
+        return _read_group(file, path, group.number, columns)
+
+
 def count_documents(folder: Path) -> int:
     """How many documents a corpus holds. Raises as `iterate_documents`."""
     total = 0
@@ -124,18 +163,11 @@ def count_documents(folder: Path) -> int:
 
 def text_bytes(folder: Path) -> int:
     """About how many bytes of UTF-8 a corpus holds (within 0.1%), from the files' footers."""
-    total = 0
-    for path in _files(folder):
-        with _open(path) as file:
-            column = file.schema_arrow.get_field_index("text")
-            for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group)
-                total += rows.column(column).total_uncompressed_size - 4 * rows.num_rows  # 4: each text's length
-    return max(total, 0)
+    return sum(group.bytes for group in row_groups(folder))
 
 
-def document_at(folder: Path, index: int) -> dict[str, str]:
-    """Document number `index`, from 0: its `text` and `source`. Raises `IndexError` if there is no such."""
+def document_at(folder: Path, index: int) -> dict[str, Any]:
+    """Document number `index`, from 0: its columns by name. Raises `IndexError` if there is no such."""
     if index >= 0:
         first = 0
         for path in _files(folder):
@@ -143,7 +175,7 @@ def document_at(folder: Path, index: int) -> dict[str, str]:
                 for group in range(file.num_row_groups):
                     rows = file.metadata.row_group(group).num_rows
                     if index < first + rows:
-                        table = _read_group(file, path, group, DOCUMENT_COLUMNS)
+                        table = _read_group(file, path, group, file.schema_arrow.names)
                         return table.slice(index - first, 1).to_pylist()[0]
                     first += rows
     raise IndexError(f"document {index} of {count_documents(folder)}")

@@ -11,7 +11,10 @@ LIBRARIES = ("numpy", "orjson", "pyarrow", "tiktoken", "tokenizers", "xxhash")
 
 
 class CorpusEngine(StageEngine):
-    """Runs what turns files into corpora, tokens and conversations. A stopped stage begins anew when it is resumed."""
+    """Runs what turns files into corpora, tokens and conversations.
+
+    Imports and shards go on where they were stopped, the other stages begin anew.
+    """
 
     name = "corpus"
     module = "workbench.corpus"
@@ -34,7 +37,8 @@ class CorpusEngine(StageEngine):
             case "import":
                 from workbench.corpus.importer import import_corpus
 
-                return import_corpus(validate(ImportRecipe, job.recipe), job.output, progress, warn)
+                recipe = validate(ImportRecipe, job.recipe)
+                return import_corpus(recipe, job.output, job.directory / "work", progress, warn)
             case "tokenizer":
                 from workbench.corpus.tokenizer import train_tokenizer
 
@@ -44,7 +48,8 @@ class CorpusEngine(StageEngine):
                 from workbench.corpus.tokenise import tokenise
 
                 recipe = validate(ShardsRecipe, job.recipe)
-                return tokenise(recipe, job.inputs["corpus"], job.inputs["tokenizer"], job.output, progress)
+                corpus, tokenizer = job.inputs["corpus"], job.inputs["tokenizer"]
+                return tokenise(recipe, corpus, tokenizer, job.output, job.directory / "work", progress, warn)
             case "import-chat":
                 from workbench.corpus.chats.importer import import_chat
 

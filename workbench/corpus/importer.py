@@ -1,18 +1,21 @@
-"""The import stage: source files to a corpus of normalised documents without exact duplicates."""
+"""The import stage: sources to a corpus, cleaned by the recipe's steps."""
 
 from __future__ import annotations
 
-from collections import Counter
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench.corpus.documents import CorpusWriter
-from workbench.corpus.duplicates import Duplicates
-from workbench.corpus.normalise import normalise
+from workbench.corpus.cleaning.presets import steps_of
+from workbench.corpus.pipeline.flow import Flow, Outcome
+from workbench.corpus.pipeline.funnel import READ
+from workbench.corpus.pipeline.passes import AnyStep
+from workbench.corpus.pipeline.pool import Pool, cores
 from workbench.corpus.progress import ProgressReport
-from workbench.corpus.reading import Extracted, ReadOptions, Reject, extract, read
-from workbench.corpus.sources import expand
+from workbench.corpus.reading import ReadOptions
+from workbench.corpus.sources import Expansion, expand
+
 from workbench.errors import WorkbenchError
 from workbench.recipes.corpus import ImportRecipe
 
@@ -21,108 +24,95 @@ MAX_SOURCES_LISTED = 20
 
 
 def import_corpus(
-    recipe: ImportRecipe, output: Path, progress: ProgressReport, warn: Callable[[str], None]
+    recipe: ImportRecipe, output: Path, folder: Path, progress: ProgressReport, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Read the recipe's sources into a corpus in the folder `output`, answer the report.
 
+    `folder` keeps what is done until all of it is: an import that was ended goes on there, and gives the same bytes.
     Raises `WorkbenchError` if a source does not exist, or not one document is left.
     """
+    steps = steps_of(recipe)
     found = expand(recipe.sources)
-    progress.begin("importing", total=sum(file.size for file in found.files), unit="bytes")
-    options = ReadOptions.of(recipe)
-    with CorpusWriter(output) as corpus:
-        intake = _Intake(recipe, corpus)
-        for item in read(found, options, progress.advance):
-            if isinstance(item, Reject):
-                intake.leave_out(item)
-                continue
-            before = corpus.documents
-            for extracted in extract(item, options.max_document_bytes):
-                if isinstance(extracted, Reject):
-                    intake.leave_out(extracted)
-                else:
-                    intake.consider(extracted)
-            if corpus.documents > before:
-                intake.by_source[found.files[item.file].given] += corpus.documents - before
-                intake.files.add(item.file)
-        if not corpus.documents:
-            raise intake.why_nothing(len(found.files) + len(found.unreadable))
+    with Pool(recipe.workers or cores(), progress.check, warn) as pool:
+        flow = Flow(
+            found=found,
+            sources=recipe.sources,
+            options=ReadOptions.of(recipe, folder / "downloads"),
+            steps=steps,
+            keep_rejects=recipe.keep_rejects,
+            folder=folder,
+            pool=pool,
+            progress=progress,
+        )
+        outcome = flow.run(output)
+    if not outcome.tally.documents:
+        raise _why_nothing(outcome, found, steps)
     progress.end()
+    _warn(outcome, found, warn)
+    shutil.rmtree(folder)
+    return _report(recipe, steps, outcome)
+
+
+def _warn(outcome: Outcome, found: Expansion, warn: Callable[[str], None]) -> None:
     for root in found.projects:
         warn(f"What the project in {root} made was left out: its corpora, models and runs are no sources.")
-    for problem in intake.problems[:MAX_WARNINGS]:
-        warn(f"{problem.excerpt} It was left out.")
-    if len(intake.problems) > MAX_WARNINGS:
-        warn(f"{len(intake.problems) - MAX_WARNINGS} more files were left out; the rejects name them.")
-    if intake.repaired:
-        count = "1 document" if intake.repaired == 1 else f"{intake.repaired:,} documents"
+    for what, _ in outcome.problems[:MAX_WARNINGS]:
+        warn(f"{what} It was left out.")
+    if outcome.left_out > MAX_WARNINGS:
+        warn(f"{outcome.left_out - MAX_WARNINGS} more files were left out; the rejects name them.")
+    if outcome.tally.repaired:
+        count = "1 document" if outcome.tally.repaired == 1 else f"{outcome.tally.repaired:,} documents"
         warn(f"{count} had bytes that are not UTF-8; each became the character U+FFFD.")
-    return intake.report()
 
 
-class _Intake:
-    """Decides what becomes part of the corpus, and counts."""
+def _report(recipe: ImportRecipe, steps: list[AnyStep], outcome: Outcome) -> dict[str, Any]:
+    tally = outcome.tally
+    names = {-1: (READ, 1)} | {place: (step.name, step.version) for place, step in enumerate(steps)}
+    report: dict[str, Any] = {
+        "documents": tally.documents,
+        "characters": tally.characters,
+        "bytes": tally.bytes,
+        "files": tally.files,
+        "dropped": outcome.funnel.dropped(),
+        "repaired": tally.repaired,
+        "cut": tally.cut,
+        "funnel": outcome.funnel.report(names),
+        "by_language": {
+            language: {"documents": documents, "bytes": size}
+            for language, (documents, size) in sorted(tally.languages.items(), key=lambda item: (-item[1][1], item[0]))
+        },
+        "lengths": {str(1 << power): count for power, count in sorted(tally.lengths.items())},
+    }
+    if len(recipe.sources) <= MAX_SOURCES_LISTED:
+        report["by_source"] = {source: tally.given[place] for place, source in enumerate(recipe.sources)}
+    return report
 
-    def __init__(self, recipe: ImportRecipe, corpus: CorpusWriter):
-        self.recipe = recipe
-        self.corpus = corpus
-        self.duplicates = Duplicates()
-        self.files: set[int] = set()
-        self.characters = 0
-        self.bytes = 0
-        self.repaired = 0
-        self.cut = 0
-        self.by_source: Counter[str] = Counter()
-        self.problems: list[Reject] = []
 
-    def leave_out(self, reject: Reject) -> None:
-        if reject.remedy:
-            self.problems.append(reject)
-        if reject.reason:
-            self.corpus.reject(reject.source, reject.reason, reject.excerpt)
-
-    def consider(self, extracted: Extracted) -> None:
-        source = extracted.document.source
-        text = normalise(extracted.document.text)
-        if not text:
-            self.corpus.reject(source, "empty", "")
-        elif len(text) < self.recipe.min_characters:
-            self.corpus.reject(source, f"under {self.recipe.min_characters} characters", text)
-        elif not self.duplicates.is_new(text):
-            self.corpus.reject(source, "duplicate", text)
-        else:
-            self.corpus.add(text, source)
-            self.characters += len(text)
-            self.bytes += len(text.encode())
-            self.repaired += extracted.bad_bytes > 0
-            self.cut += extracted.cut
-
-    def why_nothing(self, files: int) -> WorkbenchError:
-        if len(self.problems) == 1 and files == 1:
-            return WorkbenchError(f"The corpus would be empty: {self.problems[0].excerpt}", self.problems[0].remedy)
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.corpus.dropped.most_common())
-        remedy = self.problems[0].excerpt if self.problems else _remedy(self.corpus.dropped)
+def _why_nothing(outcome: Outcome, found: Expansion, steps: list[AnyStep]) -> WorkbenchError:
+    """Which file, reason or step is to blame for an empty corpus."""
+    files = len(found.files) + len(found.unreadable)
+    dropped = outcome.funnel.dropped()
+    read = outcome.funnel[-1]
+    if not read.kept or files == 1 and not any(outcome.funnel[place].entered > 1 for place in range(len(steps))):
+        if outcome.left_out == 1 and files == 1:
+            what, remedy = outcome.problems[0]
+            return WorkbenchError(f"The corpus would be empty: {what}", remedy)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+        remedy = outcome.problems[0][0] if outcome.problems else _remedy(next(iter(dropped), ""))
         what = f"The corpus would be empty: {files:,} file{'s' if files != 1 else ''} gave no document"
         return WorkbenchError(f"{what} ({reasons}).", remedy)
-
-    def report(self) -> dict[str, Any]:
-        report: dict[str, Any] = {
-            "documents": self.corpus.documents,
-            "characters": self.characters,
-            "bytes": self.bytes,
-            "files": len(self.files),
-            "dropped": dict(self.corpus.dropped.most_common()),
-            "repaired": self.repaired,
-            "cut": self.cut,
-        }
-        if len(self.by_source) <= MAX_SOURCES_LISTED:
-            report["by_source"] = dict(self.by_source)
-        return report
+    place = max(range(len(steps)), key=lambda number: outcome.funnel[number].rejected)
+    count, name = outcome.funnel[place], steps[place].name
+    reason, most = count.reasons.most_common(1)[0]
+    what = f"The corpus would be empty: of {read.kept:,} documents the step {name} rejected {count.rejected:,}"
+    return WorkbenchError(
+        f"{what}, {most:,} of them for {reason!r}.",
+        f"Move the thresholds of {name}, leave it out, or import with --clean none to look at the documents.",
+    )
 
 
-def _remedy(dropped: Counter[str]) -> str:
+def _remedy(reason: str) -> str:
     """What helps against the reason that most documents were dropped for."""
-    reason = dropped.most_common(1)[0][0] if dropped else ""
     if reason.startswith("line over"):
         return "Raise --max-document-mib, or break the text into lines."
     if reason.startswith("under"):

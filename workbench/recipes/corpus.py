@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workbench.recipes.base import NOT_IDENTITY, PATH, Reads, Recipe
+from workbench.recipes.base import NOT_IDENTITY, PATH, PATH_OR_NAME, Reads, Recipe
 
 
 class ImportRecipe(Recipe):
-    """Read text files into a corpus: normalised, without exact duplicates."""
+    """Read sources into a corpus, through the steps of a cleaning preset."""
 
     produces: ClassVar[str] = "corpus"
     default_name: ClassVar[str] = "corpus"
@@ -43,10 +43,16 @@ class ImportRecipe(Recipe):
         description="An address that holds more is left out.",
         json_schema_extra={"unit": "MiB"},
     )
+    clean: str | list[dict[str, Any]] = Field(
+        "plain",
+        description="How to clean: a preset (none, plain, web-en, web-zh, code, or the project's own in cleaning/), or "
+        "a YAML file. A recipe may list the steps themselves.",
+        json_schema_extra=PATH_OR_NAME,
+    )
     min_characters: int = Field(
         1,
         ge=1,
-        description="Shorter documents are dropped; the report counts them.",
+        description="Shorter documents are rejected.",
         json_schema_extra={"unit": "characters"},
     )
     max_document_mib: int = Field(
@@ -56,29 +62,18 @@ class ImportRecipe(Recipe):
         description="Longer documents are cut at a line end, or dropped where a single line is longer.",
         json_schema_extra={"unit": "MiB"},
     )
-
-
-class TokenizerRecipe(Recipe):
-    """Train a byte-level BPE tokenizer on a corpus."""
-
-    produces: ClassVar[str] = "tokenizer"
-    reads: ClassVar[Mapping[str, Reads]] = {"corpus": "corpus"}
-    default_name: ClassVar[str] = "{corpus}-bpe"
-
-    stage: Literal["tokenizer"] = "tokenizer"
-    corpus: str = Field(description="The corpus to learn merges from.")
-    vocab_size: int = Field(
-        8192,
-        ge=512,
-        le=262_144,
-        description="Tokens in the vocabulary, special ones included. Larger ones shorten texts and grow the model.",
-        json_schema_extra={"unit": "tokens"},
+    keep_rejects: int = Field(
+        1000,
+        ge=0,
+        description="Keep at most this many examples of what each step rejects for each reason.",
+        json_schema_extra={"unit": "documents"},
     )
-    sample_mib: int = Field(
-        256,
+    workers: int | None = Field(
+        None,
         ge=1,
-        description="Train on at most this much text, drawn evenly from the corpus.",
-        json_schema_extra={"unit": "MiB"},
+        le=1024,
+        description="Processes side by side; as many as there are cores, if not set.",
+        json_schema_extra=NOT_IDENTITY,
     )
 
 
