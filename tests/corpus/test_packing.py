@@ -17,7 +17,7 @@ from workbench.corpus.packing import (
     training_targets,
     validation_windows,
 )
-from workbench.corpus.shards import Shards, ShardWriter
+from workbench.corpus.shards import Shards, ShardWriter, document_key
 from workbench.errors import WorkbenchError
 
 
@@ -26,8 +26,10 @@ def shards(folder: Path, lengths: list[int]) -> Shards:
     folder.mkdir()
     place = 0
     with ShardWriter(folder, vocab_size=100_000, shard_tokens=1000) as writer:
-        for length in lengths:
-            writer.append(np.arange(place, place + length))
+        for number, length in enumerate(lengths):
+            writer.extend(
+                np.arange(place, place + length), np.array([length]), np.array([document_key(b"%d" % number)])
+            )
             place += length
         writer.finish()
     return Shards(folder)

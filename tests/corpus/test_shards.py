@@ -13,8 +13,8 @@ from workbench.errors import WorkbenchError
 
 def write(folder, documents, vocab_size=1000, shard_tokens=50):
     with ShardWriter(folder, vocab_size=vocab_size, shard_tokens=shard_tokens) as writer:
-        for document in documents:
-            writer.append(np.array(document, np.int64))
+        for number, document in enumerate(documents):
+            writer.extend(np.array(document, np.int64), np.array([len(document)]), np.array([number]))
         return writer.finish()
 
 
@@ -91,7 +91,7 @@ def test_ids_outside_the_vocabulary(tmp_path, ids):
 
 def test_unfinished_folder(tmp_path):
     with ShardWriter(tmp_path, vocab_size=10, shard_tokens=10) as writer:
-        writer.append(np.arange(5))
+        writer.extend(np.arange(5), np.array([5]), np.array([0]))
     with pytest.raises(WorkbenchError, match=r"shards\.json: the file is missing"):
         Shards(tmp_path)
 

@@ -97,7 +97,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) ->
     from tokenizers import pre_tokenizers, trainers
 
     from workbench import durable
-    from workbench.corpus.shards import ShardWriter
+    from workbench.corpus.shards import ShardWriter, document_key
     from workbench.corpus.tokenizer import SPECIAL_TOKENS, new_tokenizer
 
     folder = tmp_path_factory.mktemp("artifacts")
@@ -118,7 +118,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) ->
     with ShardWriter(folder / "shards", vocab_size=VOCAB_SIZE, shard_tokens=20_000) as writer:
         for text in documents:
             ids = tokenizer.encode(text, add_special_tokens=False).ids
-            writer.append(np.array([0, *ids, 1]))
+            writer.extend(np.array([0, *ids, 1]), np.array([len(ids) + 2]), np.array([document_key(text.encode())]))
         writer.finish()
     return folder
 

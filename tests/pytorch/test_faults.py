@@ -93,8 +93,7 @@ def shards_of(workspace: Workspace, lengths: list[int]) -> None:
     (workspace.folder / "shards").unlink()
     (workspace.folder / "shards").mkdir()
     with ShardWriter(workspace.folder / "shards", vocab_size=VOCAB_SIZE, shard_tokens=10**6) as writer:
-        for length in lengths:
-            writer.append(np.full(length, 20))
+        writer.extend(np.full(sum(lengths), 20), np.array(lengths), np.arange(len(lengths)))
         writer.finish()
 
 
@@ -112,7 +111,7 @@ def test_shards_of_another_tokenizer_are_refused(workspace: Workspace) -> None:
     (workspace.folder / "shards").unlink()
     (workspace.folder / "shards").mkdir()
     with ShardWriter(workspace.folder / "shards", vocab_size=999, shard_tokens=10**6) as writer:
-        writer.append(np.full(5000, 20))
+        writer.extend(np.full(5000, 20), np.array([5000]), np.array([0]))
         writer.finish()
     with pytest.raises(WorkbenchError, match="vocabulary of 999 tokens, the tokenizer has 600"):
         pretrain(workspace.job(), Listener())

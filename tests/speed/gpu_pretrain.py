@@ -25,7 +25,7 @@ from tokenizers import AddedToken, trainers
 from tests.speed.stages import Workspace
 from workbench import durable
 from workbench.contract import Estimated, Metrics
-from workbench.corpus.shards import ShardWriter
+from workbench.corpus.shards import ShardWriter, document_key
 from workbench.corpus.tokenizer import SPECIAL_TOKENS, new_tokenizer
 
 VOCAB_SIZE = 50_304
@@ -62,7 +62,8 @@ def random_artifacts(folder: Path, tokens: int) -> None:
         while writer.tokens < tokens:
             length = 1 + int(generator.exponential(DOCUMENT_TOKENS))
             text = np.minimum(13 + generator.zipf(1.2, length), VOCAB_SIZE - 1)
-            writer.append(np.concatenate(([0], text, [1])))
+            ids = np.concatenate(([0], text, [1]))
+            writer.extend(ids, np.array([len(ids)]), np.array([document_key(text.tobytes())]))
         writer.finish()
 
 

@@ -6,13 +6,13 @@ Measured on one core and 9.4 MB: tiktoken 24 MB/s, `Tokenizer.encode_batch_fast`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from workbench.corpus.tokenizer import load_tokenizer
 
@@ -39,8 +39,8 @@ class Encoder(Protocol):
 
     name: str
 
-    def encode(self, text: str) -> np.ndarray:
-        """Ids [tokens] of `text`, uint32; texts of special tokens count as text."""
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Ids [tokens] of each text, uint32; texts of special tokens count as text."""
 
 
 class ExactEncoder:
@@ -51,9 +51,12 @@ class ExactEncoder:
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
 
-    def encode(self, text: str) -> np.ndarray:
-        [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
-        return np.array(encoding.ids, np.uint32)
+    def added_tokens(self) -> list[AddedToken]:
+        return list(self._tokenizer.get_added_tokens_decoder().values())
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, np.uint32) for encoding in encodings]
 
 
 class FastEncoder:
@@ -65,11 +68,20 @@ class FastEncoder:
 
     name = "tiktoken"
 
-    def __init__(self, encoding: tiktoken.Encoding):
-        self._encoding = encoding
+    def __init__(self, encoding: tiktoken.Encoding, exact: ExactEncoder):
+        self._encoding, self._exact = encoding, exact
 
-    def encode(self, text: str) -> np.ndarray:
-        return self._encoding.encode_to_numpy(text, disallowed_special=())
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [self._ids(text) for text in texts]
+
+    def _ids(self, text: str) -> np.ndarray:
+        try:
+            return self._encoding.encode_to_numpy(text, disallowed_special=())
+        except BaseException as error:
+            # Its regular expressions run out of stack in a million spaces, which before 0.14 was a panic of Rust.
+            if not isinstance(error, ValueError) and type(error).__name__ != "PanicException":
+                raise
+            return self._exact.encode([text])[0]
 
 
 def choose_encoder(folder: Path, sample: Iterable[str]) -> Encoder:
@@ -78,16 +90,24 @@ def choose_encoder(folder: Path, sample: Iterable[str]) -> Encoder:
     Raises `WorkbenchError` if there is no readable tokenizer.
     """
     exact = ExactEncoder(load_tokenizer(folder))
-    fast = _fast_encoder(folder)
+    fast = _fast_encoder(folder, exact)
     if fast is None:
         return exact
-    for text in (*AWKWARD, *sample):
-        if not np.array_equal(fast.encode(text), exact.encode(text)):
+    added = (token.content for token in exact.added_tokens())  # those that are not special are tokens in a text too
+    for text in (*AWKWARD, *added, *sample):
+        if not np.array_equal(fast.encode([text])[0], exact.encode([text])[0]):
             return exact
     return fast
 
 
-def _fast_encoder(folder: Path) -> FastEncoder | None:
+def encoder_called(name: str, folder: Path) -> Encoder:
+    """The encoder of the tokenizer in `folder` that `choose_encoder` chose: `name` is its `Encoder.name`."""
+    exact = ExactEncoder(load_tokenizer(folder))
+    fast = _fast_encoder(folder, exact) if name == FastEncoder.name else None
+    return fast or exact
+
+
+def _fast_encoder(folder: Path, exact: ExactEncoder) -> FastEncoder | None:
     """None if tiktoken is not installed or has no means for this kind of tokenizer."""
     try:
         import tiktoken
@@ -103,7 +123,8 @@ def _fast_encoder(folder: Path) -> FastEncoder | None:
     byte = byte_of_character()
     vocabulary = content["model"]["vocab"].items()
     ranks = {bytes(map(byte.__getitem__, text)): number for text, number in vocabulary if text not in special}
-    return FastEncoder(tiktoken.Encoding("corpus", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special))
+    encoding = tiktoken.Encoding("corpus", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
+    return FastEncoder(encoding, exact)
 
 
 @cache
