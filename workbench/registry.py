@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from workbench.contract import Capabilities, Engine
 from workbench.errors import WorkbenchError
@@ -18,11 +20,11 @@ BUILT_IN = {
     "llamacpp": "engines.llamacpp:LlamaCppEngine",
 }
 
-CHATS_WITH = {"export": "llamacpp", "model": "pytorch"}
-"""Kind of artifact -> the engine that opens it for generating, if nobody says another."""
+ANSWERING = ("export", "model")
+"""The kinds of artifacts that are language models."""
 
-ALSO_CHAT = {"model": ("mlx",)}
-"""Kind of artifact -> further engines that open it; one from outside may open any."""
+WHOLE = ("pytorch", "mlx")
+"""The engines that open a Hugging Face folder for generating, the usual one first."""
 
 
 def names() -> list[str]:
@@ -47,20 +49,55 @@ def engine(name: str) -> Engine:
     return getattr(importlib.import_module(module), attribute)()
 
 
-def chats_with(kind: str, asked: str | None) -> str:
-    """The engine that opens an artifact of `kind` for generating: `asked`, or the usual one.
+def openers(path: Path) -> tuple[str, ...]:
+    """The engines that open a model for generating, the usual one first; one from outside may open any."""
+    if path.suffix == ".gguf" or path.is_file() or (path / "model.gguf").is_file():
+        return ("llamacpp",)
+    return ("mlx",) if _is_quantised_by_mlx(path) else WHOLE
 
-    Raises `WorkbenchError` if there is none called `asked`, or it opens no such artifacts.
+
+def opener(path: Path, asked: str | None = None) -> str:
+    """The engine that opens the model in `path` for generating: `asked`, or the usual one.
+
+    Raises `WorkbenchError` if there is none called `asked`, or it opens no such model.
     """
+    able = openers(path)
     if asked is None:
-        return CHATS_WITH[kind]
-    able = (CHATS_WITH[kind], *ALSO_CHAT.get(kind, ()))
-    if (asked in names() and asked not in BUILT_IN) or asked in able:
-        return asked
-    remedy = f"{'An' if kind == 'export' else 'A'} {kind} is opened by: {', '.join(able)}."
-    if asked not in names():
-        raise WorkbenchError(f"There is no engine called {asked!r}.", remedy)
-    raise WorkbenchError(f"The engine {asked} opens no {kind}.", remedy)
+        return able[0]
+    require_opener(asked)
+    if asked not in able and asked in BUILT_IN:
+        weights = {"llamacpp": "a GGUF file", "mlx": "a model in MLX's number formats"}.get(able[0], "a whole model")
+        raise WorkbenchError(
+            f"The engine {asked} does not open {path.name}, which is {weights}.", f"It is opened by: {', '.join(able)}."
+        )
+    return asked
+
+
+def opener_of_several(path: Path, asked: str | None) -> str:
+    """As `opener`, where models are opened together: `asked` for those that it opens, the usual one for the others."""
+    able = openers(path)
+    return asked if asked is not None and (asked in able or asked not in BUILT_IN) else able[0]
+
+
+def require_opener(name: str) -> None:
+    """Raises `WorkbenchError` if no engine of this name opens models for generating here."""
+    able = [*WHOLE, "llamacpp", *(other for other in names() if other not in BUILT_IN)]
+    if name not in able:
+        remedy = f"Models are opened by: {', '.join(able)}."
+        if name not in names():
+            raise WorkbenchError(f"There is no engine called {name!r}.", remedy)
+        raise WorkbenchError(f"The engine {name} opens no model.", remedy)
+    found = engine(name).capabilities()
+    if not found.available:
+        raise WorkbenchError(found.reason, found.install and f"Install it: {found.install}")
+
+
+def _is_quantised_by_mlx(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "quantization" in config
 
 
 def capabilities() -> dict[str, Capabilities]:

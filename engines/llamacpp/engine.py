@@ -10,6 +10,8 @@ from engines.llamacpp import build, libraries
 from workbench.contract import Capabilities, Job, LanguageModel, Reporter, Stopped
 from workbench.errors import WorkbenchError
 
+FORMATS = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
+
 
 class LlamaCppEngine:
     """Exports checkpoints to GGUF and opens GGUF files; satisfies `contract.Engine`."""
@@ -26,7 +28,8 @@ class LlamaCppEngine:
             available=True,
             stages=("export",),
             devices=("cpu",),
-            dtypes=("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"),
+            dtypes=FORMATS,
+            weight_formats=FORMATS,
             versions=libraries.versions(),
         )
 

@@ -10,16 +10,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workbench.contract import Capabilities, Job, LanguageModel, Reporter
+from workbench.contract import Capabilities, Job, LanguageModel, Reporter, RewardModel
 from workbench.errors import WorkbenchError
 
 STAGES = {
     "pretrain": "pretrain:pretrain",
     "sft": "sft:supervise",
     "continue": "sft:supervise",
+    "reward": "preference:prefer",
     "dpo": "preference:prefer",
     "orpo": "preference:prefer",
     "kto": "preference:prefer",
+    "export": "export:export",
 }
 """Stage -> the module and function that run it."""
 BITS = {"mlx-4bit": 4, "mlx-8bit": 8}  # of a weight, by number format
@@ -77,12 +79,22 @@ class MlxEngine:
 
         Raises `WorkbenchError` if the folder is no complete model, or mlx-lm does not know its architecture.
         """
-        if not (able := self.capabilities()).available:
-            raise WorkbenchError(able.reason, f"Install it: {able.install}")
-        quieten()
+        self._require_libraries()
         from engines.mlx.language_model import MlxModel
 
         return MlxModel(model, **options)
+
+    def open_reward(self, model: Path, **options: Any) -> RewardModel:
+        """`options` as of `load`. Raises `WorkbenchError` if the folder is no complete reward model."""
+        self._require_libraries()
+        from engines.mlx.reward_model import MlxReward
+
+        return MlxReward(model, **options)
+
+    def _require_libraries(self) -> None:
+        if not (able := self.capabilities()).available:
+            raise WorkbenchError(able.reason, f"Install it: {able.install}")
+        quieten()
 
 
 def library_versions() -> dict[str, str]:

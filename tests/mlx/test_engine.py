@@ -70,7 +70,9 @@ def test_chat_asks_which_engine(tmp_path: Path, artifacts: Path, capsys: Any) ->
         answers.append(capsys.readouterr().out)
     assert answers[0] == answers[1]
     assert answers[0].strip()
-    with pytest.raises(WorkbenchError, match="The engine llamacpp opens no model"):
-        registry.chats_with("model", "llamacpp")
+    with pytest.raises(WorkbenchError, match="The engine llamacpp does not open model, which is a whole model"):
+        registry.opener(folder, "llamacpp")
     with pytest.raises(WorkbenchError, match="There is no engine called 'mlxx'"):
-        registry.chats_with("model", "mlxx")
+        registry.opener(folder, "mlxx")
+    with pytest.raises(WorkbenchError, match="The engine corpus opens no model"):
+        registry.opener(folder, "corpus")

@@ -52,10 +52,10 @@ def benchmark(recipe: BenchmarkRecipe, job: Job, reporter: Reporter) -> dict[str
         warn=warn,
     )
     require_allowed(recipe.allow_code, [name for name, loaded in tasks.items() if loaded.code])
-    engine = registry.CHATS_WITH[made.kind]
     progress = _Progress(reporter)
     progress.say("opening the model")
     weights = weights_folder(project, made, recipe.checkpoint)
+    engine = registry.opener(weights, recipe.engine)
     model = _open(engine, weights)
     facts: dict[str, Any] = {"bytes": divergence.weights_bytes(weights)}
     answered = Answered(file_of(project, made.identity, engine, recipe.checkpoint))

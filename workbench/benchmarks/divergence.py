@@ -138,7 +138,7 @@ class Divergence:
                 f"Import the model again, or leave the task {NAME} out.",
             )
         self.reference = reference
-        self._engine = registry.CHATS_WITH[reference.kind]
+        self._engine = registry.opener(project_root / FOLDERS[reference.kind] / reference.id)
         file = text_file(choice, project_root, self._family)
         self._text = file.read_text(encoding="utf-8", errors="replace")
         self._digest = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -51,7 +51,9 @@ def _sampling_options(command: Any) -> Any:
 @click.argument("model", shell_complete=complete_artifact("export", "model"))
 @click.option("--prompt", help="Answer this and end; - reads it from standard input. Without it: a conversation.")
 @click.option("--system", default="", help="What the model is told before the conversation.")
-@click.option("--engine", metavar="NAME", help="What opens the model: pytorch or mlx. [default: as the model's kind]")
+@click.option(
+    "--engine", metavar="NAME", help="What opens the model: pytorch, mlx or llamacpp. [default: what it is made for]"
+)
 @_sampling_options
 @common
 def chat(as_json: bool, model: str, prompt: str | None, system: str, engine: str | None, **values: Any) -> None:
@@ -90,18 +92,17 @@ def locate(model: str, engine: str | None = None) -> tuple[str, Path]:
     Raises `WorkbenchError` if there is none, or both kinds have the name, or `engine` opens no such model.
     """
     path = Path(model).expanduser()
-    if path.is_file() or path.suffix == ".gguf":
-        return registry.chats_with("export", engine), path
-    if (path / "config.json").is_file():
-        return registry.chats_with("model", engine), path
+    if path.is_file() or path.suffix == ".gguf" or (path / "config.json").is_file():
+        return registry.opener(path, engine), path
     project, catalog = open_current()
     try:
-        made = artifacts.resolve_any(project, catalog, model, kinds=tuple(registry.CHATS_WITH))
+        made = artifacts.resolve_any(project, catalog, model, kinds=registry.ANSWERING)
     except WorkbenchError as error:
         if path.is_dir():
             raise WorkbenchError(f"{path} is a folder without a model: it has no config.json.", error.remedy) from None
         raise
-    return registry.chats_with(made.kind, engine), artifacts.folder_of(project, made)
+    folder = artifacts.folder_of(project, made)
+    return registry.opener(folder, engine), folder
 
 
 def _converse(loaded: LanguageModel, conversation: Conversation) -> None:

@@ -75,8 +75,7 @@ def _self_instruct(job: Job, progress: ProgressReport, warn: Callable[[str], Non
 
         def model(role: str) -> LanguageModel:
             folder = job.inputs[role]
-            kind = "export" if (folder / "model.gguf").is_file() else "model"
-            found = registry.engine(registry.CHATS_WITH[kind]).load(folder)
+            found = registry.engine(registry.opener_of_several(folder, recipe.engine)).load(folder)
             opened.callback(found.close)
             return found
 

@@ -38,8 +38,7 @@ def judge(
     progress.begin("judging", total=len(prompts), unit="prompts")
     if recipe.rule == "model":
         assert model is not None
-        kind = "export" if (model / "model.gguf").is_file() else "model"
-        opened = registry.engine(registry.CHATS_WITH[kind]).load(model)
+        opened = registry.engine(registry.opener(model, recipe.engine)).load(model)
         verdicts: Verdicts = ModelVerdicts(opened, recipe.question)
     else:
         verdicts = RuleVerdicts(rule(recipe))

@@ -175,8 +175,8 @@ def _open(recipe: CandidatesRecipe, job: Job) -> list[tuple[LanguageModel, str, 
     models = []
     for number, name in enumerate(recipe.models):
         folder = job.inputs[f"models.{number}"]
-        kind = "export" if (folder / "model.gguf").is_file() else "model"
-        models.append((registry.engine(registry.CHATS_WITH[kind]).load(folder), name, kind))
+        kind = "model" if registry.openers(folder) == registry.WHOLE else "export"
+        models.append((registry.engine(registry.opener_of_several(folder, recipe.engine)).load(folder), name, kind))
     return models
 
 

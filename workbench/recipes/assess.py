@@ -39,6 +39,10 @@ class AssessRecipe(Recipe):
     )
     max_prompts: int | None = Field(None, ge=1, description="Ask only the first so many.")
     judge: str | None = Field(None, description="A model or export that judges.")
+    engine: str | None = Field(
+        None,
+        description="What opens the models and the judge, where several engines can: pytorch or mlx.",
+    )
     endpoint: str | None = Field(
         None,
         description="An OpenAI-compatible server that judges instead, such as http://localhost:8080/v1. Its key is "
@@ -106,6 +110,9 @@ class AssessRecipe(Recipe):
 
     def engine_name(self) -> str:
         return "benchmarks"
+
+    def model_engine(self) -> str | None:
+        return self.engine
 
     def uses_accelerator(self) -> bool:
         return True

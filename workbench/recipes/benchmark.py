@@ -21,6 +21,7 @@ class BenchmarkRecipe(Recipe):
 
     stage: Literal["benchmark"] = "benchmark"
     model: str = Field(description="The model or export to measure.")
+    engine: str | None = Field(None, description="What opens it: pytorch or mlx. Derived: what it is made for.")
     panel: Name = Field("quick", description="A named set of tasks: workbench panels lists them.")
     tasks: list[str] = Field(
         default_factory=list, description="These tasks in place of the panel's.", json_schema_extra={"flag": "--tasks"}
@@ -69,6 +70,9 @@ class BenchmarkRecipe(Recipe):
 
     def engine_name(self) -> str:
         return "benchmarks"
+
+    def model_engine(self) -> str | None:
+        return self.engine
 
     def uses_accelerator(self) -> bool:
         return True

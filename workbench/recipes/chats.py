@@ -82,6 +82,7 @@ class JudgeRecipe(Recipe):
     pattern: str = Field("", description="regex: what a good answer matches, as in Python's re.search.")
     letter: str = Field("", max_length=1, description="letter-share: the letter; case does not count.")
     model: str | None = Field(None, description="model: who judges, a model or an export.")
+    engine: str | None = Field(None, description="What opens it: pytorch or mlx. Derived: what it is made for.")
     question: str = Field(
         "Which of these two answers is more helpful, correct and harmless?",
         description="model: what it is asked about the two answers.",
@@ -105,6 +106,9 @@ class JudgeRecipe(Recipe):
     def engine_name(self) -> str:
         return "preferences"
 
+    def model_engine(self) -> str | None:
+        return self.engine
+
     def uses_accelerator(self) -> bool:
         return self.rule == "model"
 
@@ -123,6 +127,10 @@ class CandidatesRecipe(Recipe):
         min_length=1,
         description="Models or exports that answer; several take turns.",
         json_schema_extra={"flag": "--model"},
+    )
+    engine: str | None = Field(
+        None,
+        description="What opens the models, where several engines can: pytorch or mlx.",
     )
     prompts: str | None = Field(
         None,
@@ -161,6 +169,9 @@ class CandidatesRecipe(Recipe):
 
     def engine_name(self) -> str:
         return "preferences"
+
+    def model_engine(self) -> str | None:
+        return self.engine
 
     def uses_accelerator(self) -> bool:
         return True

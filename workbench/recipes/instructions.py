@@ -88,6 +88,10 @@ class SelfInstructRecipe(Recipe):
     judge: str | None = Field(
         None, description="A model or export that says of each answer whether it is good; without one all are kept."
     )
+    engine: str | None = Field(
+        None,
+        description="What opens the models, where several engines can: pytorch or mlx.",
+    )
     rows: int = Field(100, ge=1, description="How many instructions to write.")
     max_rounds: int = Field(
         200,
@@ -117,6 +121,9 @@ class SelfInstructRecipe(Recipe):
 
     def engine_name(self) -> str:
         return "preferences"
+
+    def model_engine(self) -> str | None:
+        return self.engine
 
     def uses_accelerator(self) -> bool:
         return bool(self.model or self.judge)

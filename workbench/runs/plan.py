@@ -27,7 +27,7 @@ from workbench.store.artifacts import Artifact, by_identity, folder_of, identity
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
-WRITTEN = ("candidates.jsonl", "answers.jsonl")  # grow in the folder of the run that writes them
+WRITTEN = ("candidates.jsonl", "answers.jsonl", "work")  # grow in the folder of the run that writes them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def plan(project: Project, catalog: Catalog, recipes: Sequence[Recipe]) -> list[
     runs.find_lost(project, catalog)  # and what ended a moment ago, which the catalog may not know yet
     steps: list[Step] = []
     for place, recipe in enumerate(recipes):
-        resolved = recipe.resolved()
+        resolved = _with_steps(project, recipe).resolved()
         made: dict[str, int] = {}
         try:
             for role, needed in _prerequisites(project, catalog, resolved, steps):
@@ -69,6 +69,15 @@ def plan(project: Project, catalog: Catalog, recipes: Sequence[Recipe]) -> list[
             _require_order(catalog, resolved, steps, recipes[place + 1 :])
             raise
     return steps
+
+
+def _with_steps(project: Project, recipe: Recipe) -> Recipe:
+    """An import with the steps of its preset, which may be the project's own; other recipes as they are."""
+    if not isinstance(recipe, ImportRecipe):
+        return recipe
+    from workbench.corpus.cleaning.presets import resolved
+
+    return resolved(recipe, project.root)
 
 
 def _require_order(catalog: Catalog, recipe: Recipe, earlier: Sequence[Step], later: Sequence[Recipe]) -> None:
@@ -175,9 +184,14 @@ def _step(
             inputs[role] = {"kind": found.kind, "identity": found.identity, "name": name}
     identities = {role: item["identity"] for role, item in inputs.items()}
     if isinstance(recipe, ImportRecipe):
+        from workbench.corpus.cleaning import presets
         from workbench.corpus.sources import fingerprint
 
         identities["sources"] = fingerprint(recipe.sources)
+        if files := presets.files_of(presets.steps_of(recipe)):
+            from workbench.corpus.contents import fingerprint_of_paths
+
+            identities["cleaning"] = fingerprint_of_paths(files)
     elif paths := recipe.contents():
         from workbench.corpus.contents import fingerprint_of_paths
 
@@ -244,7 +258,13 @@ def _resumable(project: Project, catalog: Catalog, identity: str, name: str) -> 
 
 
 def require_fit(project: Project, catalog: Catalog, step: Step) -> None:
-    """Raises `WorkbenchError` if a model that is made already cannot read sequences as long as the recipe asks for."""
+    """Raises `WorkbenchError` if a model that is made already cannot read sequences as long as the recipe asks for, or
+    the engine that is to open it does not."""
+    if (asked := step.recipe.model_engine()) is not None and (item := step.inputs.get("model")):
+        from workbench import registry
+
+        if made := by_identity(project, catalog, item["kind"], item["identity"]):
+            registry.opener(folder_of(project, made), asked)
     if not isinstance(step.recipe, TuningRecipe):
         return
     from workbench.corpus.context import context_length
@@ -276,6 +296,8 @@ def require_engine(recipe: Recipe) -> None:
         raise WorkbenchError(able.lacking[recipe.stage], f"Install it: {able.install}")
     if recipe.stage not in able.stages:
         raise WorkbenchError(f"The engine {name} does not run {recipe.stage}.", _engines_for(recipe.stage))
+    if (opener := recipe.model_engine()) is not None:
+        registry.require_opener(opener)
     wanted = recipe.weight_format()
     if wanted is not None and wanted not in able.weight_formats:
         formats = f"It does in: {', '.join(able.weight_formats)}." if able.weight_formats else "Leave that out."

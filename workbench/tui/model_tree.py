@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench import figures
+from workbench.recipes.export import MLX
 from workbench.tui import records, safe
 from workbench.tui.live import ArtifactRow
 
@@ -15,8 +16,9 @@ Fact = tuple[str, str]  # what, value
 
 BITS_A_WEIGHT = {
     "f32": 32.0, "f16": 16.0, "bf16": 16.0, "q8_0": 8.5, "q6_k": 6.56, "q5_k_m": 5.67, "q4_k_m": 4.83, "q4_0": 4.5,
+    "mlx-8bit": 8.5, "mlx-4bit": 4.5,
 }  # fmt: skip
-"""llama.cpp's formats with their scales; the mixed ones (K_M) as measured on Llama models."""
+"""Formats with their scales; llama.cpp's mixed ones (K_M) as measured on Llama models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,10 @@ def tree(artifacts: Sequence[ArtifactRow]) -> list[Node]:
             yield from below(child, (*(last or (True,)), place == len(under) - 1))
 
     return [node for root in reversed(roots) for node in below(root, ())]
+
+
+def _container(artifact: ArtifactRow) -> str:
+    return "MLX" if number_format(artifact).startswith(MLX) else "GGUF"
 
 
 def number_format(artifact: ArtifactRow) -> str:
@@ -153,7 +159,7 @@ def measured(artifact: ArtifactRow) -> list[Fact]:
     elif artifact.kind == "export":
         context = report.get("context_length")
         found = [
-            ("format", f"GGUF, {number_format(artifact)}"),
+            ("format", f"{_container(artifact)}, {number_format(artifact)}"),
             ("file", figures.size(report.get("bytes"))),
             ("architecture", report.get("architecture")),
             ("context", f"{_count(context)} tokens" if context else None),

@@ -49,10 +49,9 @@ def read_answers(folder: Path) -> list[Answers]:
     return answers_in(ledger(folder))
 
 
-def open_model(folder: Path) -> LanguageModel:
-    """The model or export in an artifact's folder, in its own engine."""
-    kind = "export" if (folder / "model.gguf").is_file() else "model"
-    return registry.engine(registry.CHATS_WITH[kind]).load(folder)
+def open_model(folder: Path, engine: str | None) -> LanguageModel:
+    """The model or export in an artifact's folder, in `engine` if that opens it, else in its own."""
+    return registry.engine(registry.opener_of_several(folder, engine)).load(folder)
 
 
 def written_before(candidates: Path, models: Mapping[str, Path]) -> list[Answers]:

@@ -107,7 +107,7 @@ def _answered(
         progress.advance(sum(question.id in done for question in questions))
         if all(question.id in done for question in questions):
             continue
-        model = answering.open_model(folder)
+        model = answering.open_model(folder, recipe.engine)
         try:
             if model.chat_template is None:
                 reporter.emit(Warned(message=f"{name} has no chat template: it continues the questions as plain text."))
@@ -220,7 +220,7 @@ def _opened(recipe: AssessRecipe, job: Job, progress: ProgressReport, pause_seco
         )
         yield EndpointVerdicts(author, recipe.rubric, sampling, recipe.parallel)
         return
-    model = answering.open_model(job.inputs["judge"])
+    model = answering.open_model(job.inputs["judge"], recipe.engine)
     try:
         if recipe.verdict == "likelihood":
             yield LikelihoodVerdicts(model, progress.check, recipe.rubric)

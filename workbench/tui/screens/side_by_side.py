@@ -147,7 +147,7 @@ class SideBySideScreen(TalksScreen):
         messages = self.sides[0].conversation.messages()[:-1]
         answers = [
             Answer(
-                id="", model=side.model.name, kind="export" if side.model.engine == "llamacpp" else "model",
+                id="", model=side.model.name, kind=side.model.kind,
                 temperature=self.sampling.temperature, seed=self.seed,
                 text=side.conversation.turns[-1]["content"], finish=side.finish,
             )

@@ -11,7 +11,7 @@ from textual.containers import Container, Vertical
 from workbench.chat.conversation import SETTINGS, Conversation
 from workbench.chat.process import ModelProcess
 from workbench.errors import WorkbenchError
-from workbench.registry import CHATS_WITH
+from workbench.registry import ANSWERING
 from workbench.tui import chat_models, safe
 from workbench.tui.chat_models import ChatModel
 from workbench.tui.live import Changes
@@ -103,7 +103,7 @@ class Talk(WorkbenchScreen):
         self.query_one(Table).set_rows(list(SETTINGS))
         if self.focused is None:
             self.query_one(AskArea).focus()
-        exports = [model for model in known if model.engine == "llamacpp"]
+        exports = [model for model in known if model.kind == "export"]
         if self.model is None and self._opening == 0 and exports:
             self.open(exports[0])
         self._show_state()
@@ -111,7 +111,7 @@ class Talk(WorkbenchScreen):
     def _say_what_to_do(self) -> None:
         live, none = self.app.live, self.query_one("#none", Empty)
         assert live is not None
-        going = next((run for run in live.active() if run.produces in CHATS_WITH), None)
+        going = next((run for run in live.active() if run.produces in ANSWERING), None)
         if going is not None:
             none.say(f"No model to talk to yet: {safe.line(going.id)} is making one.", ("g r", "watch it"))
         else:
