@@ -19,19 +19,16 @@ def corpus(tmp_path, monkeypatch):
     with CorpusWriter(tmp_path) as writer:
         for n in range(100):
             writer.add(f"Document {n}: {'é' * n}", f"source {n % 3}")
-        writer.reject("x.txt", "empty", "")
-        writer.reject("y.txt", "duplicate", "long " * 100)
-        writer.reject("z.txt", "duplicate", "again")
-    assert writer.dropped == {"duplicate": 2, "empty": 1}
     return tmp_path
 
 
 def test_files_and_groups(corpus):
     files = sorted(path.name for path in corpus.glob("*.parquet"))
-    assert files == ["documents-00000.parquet", "documents-00001.parquet", "documents-00002.parquet", "rejects.parquet"]
+    assert files == ["documents-00000.parquet", "documents-00001.parquet", "documents-00002.parquet"]
     first = pq.ParquetFile(corpus / files[0])
     assert first.num_row_groups > 3
-    assert first.schema_arrow == pa.schema([("text", pa.string()), ("source", pa.string())])
+    names = [("text", pa.string()), ("source", pa.string()), ("position", pa.int64())]
+    assert first.schema_arrow == pa.schema([*names, ("language", pa.string()), ("licence", pa.string())])
     assert first.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
@@ -54,6 +51,9 @@ def test_one_document(corpus, index):
     assert documents.document_at(corpus, index) == {
         "text": f"Document {index}: {'é' * index}",
         "source": f"source {index % 3}",
+        "position": 0,
+        "language": None,
+        "licence": None,
     }
 
 
@@ -61,12 +61,6 @@ def test_one_document(corpus, index):
 def test_no_such_document(corpus, index):
     with pytest.raises(IndexError, match=f"document {index} of 100"):
         documents.document_at(corpus, index)
-
-
-def test_rejects(corpus):
-    rows = pq.read_table(corpus / "rejects.parquet").to_pylist()
-    assert [row["reason"] for row in rows] == ["empty", "duplicate", "duplicate"]
-    assert rows[1]["excerpt"] == ("long " * 100)[:200]
 
 
 def test_no_corpus(tmp_path):

@@ -28,7 +28,7 @@ def texts(folder):
 
 def rejects(folder):
     table = pq.read_table(folder / "rejects.parquet")
-    return [(row["source"], row["reason"], row["excerpt"]) for row in table.to_pylist()]
+    return [(row["source"], row["reason"], row["text"]) for row in table.to_pylist()]
 
 
 @pytest.fixture
@@ -78,7 +78,8 @@ def test_all_kinds_of_files(stage, folder):
     assert texts(made.output) == [
         "cell one", "cell two", "A good text.", "# Notes\n\nwith   spaces", "row one", "röw two",
     ]  # fmt: skip
-    assert made.report == {
+    shown = {key: made.report[key] for key in made.report if key not in ("funnel", "lengths", "by_language")}
+    assert shown == {
         "documents": 6,
         "characters": 64,
         "bytes": 65,
@@ -346,7 +347,7 @@ def test_a_line_that_is_too_long_is_dropped(stage, tmp_path):
         ("b.jsonl", "line over 1 MiB", "xxxxxxxxx"),
         ("b.jsonl", "line over 4 MiB", '{"text": '),
     ]
-    assert all(len(excerpt) == 200 for _, _, excerpt in rejects(made.output))
+    assert all(len(excerpt) == 1024 for _, _, excerpt in rejects(made.output))
 
 
 @settings(max_examples=200, deadline=None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from workbench.recipes.base import NOT_IDENTITY, PATH, PATH_OR_NAME, Reads, Recipe
+from workbench.recipes.base import NOT_IDENTITY, PATH, Reads, Recipe
 
 
 class ImportRecipe(Recipe):
@@ -47,7 +48,6 @@ class ImportRecipe(Recipe):
         "plain",
         description="How to clean: a preset (none, plain, web-en, web-zh, code, or the project's own in cleaning/), or "
         "a YAML file. A recipe may list the steps themselves.",
-        json_schema_extra=PATH_OR_NAME,
     )
     min_characters: int = Field(
         1,
@@ -75,6 +75,12 @@ class ImportRecipe(Recipe):
         description="Processes side by side; as many as there are cores, if not set.",
         json_schema_extra=NOT_IDENTITY,
     )
+
+    def absolute(self, base: Path) -> Self:
+        recipe = super().absolute(base)
+        if isinstance(self.clean, str) and self.clean.endswith((".yaml", ".yml")):
+            return recipe.model_copy(update={"clean": str(base / Path(self.clean).expanduser())})
+        return recipe
 
 
 class ShardsRecipe(Recipe):
