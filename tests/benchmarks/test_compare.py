@@ -264,6 +264,7 @@ def test_the_verb(measured_project: Project) -> None:
     assert line.split() == [
         "arc", "acc", "40.0", "52.0", "▲", "+12.0", *line.split()[6:9], "0.008", "+15", "−3", "100",
     ]  # fmt: skip
+    assert "adjusted" not in done.stdout  # one task
     assert "rte is not compared: base was not asked." in done.stderr
     assert "18 items flipped: 15 gained by tuned, 3 lost." in done.stderr
     assert sum(line.startswith("+") for line in done.stdout.splitlines()) == 15
@@ -271,6 +272,30 @@ def test_the_verb(measured_project: Project) -> None:
     (one,) = found["comparisons"]
     assert (found["baseline"]["benchmark"], one["benchmark"]) == ("base-quick", "tuned-quick")
     assert (one["tasks"][0]["gained"], len(one["flips"]), one["missing"]) == (15, 18, {"rte": "base was not asked"})
+
+
+def test_an_interval_stands_beside_the_p_of_the_same_task_alone(project: Project, catalog: Catalog) -> None:
+    """p is 0.035 of one task, whose interval leaves 0 out, and 0.105 of three: inside the noise."""
+    names = ("arc", "piqa", "rte")
+    for model, right in (("base", range(40)), ("tuned", range(6, 57))):
+        tasks = {task: outcomes(task, right if task == "arc" else range(50)) for task in names}
+        add_benchmark(project, catalog, add_model(project, catalog, model), tasks)
+    done = run(project, "compare", "base", "tuned")
+    head = done.stdout.splitlines()[0].split()
+    assert head[-4:] == ["p", "adjusted", "flipped", "items"]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("arc")).split()
+    assert line[4:] == ["≈", "+11.0", *line[6:9], "0.035", "0.104", "+17", "−6", "100"]
+    assert line[6].startswith("+")
+    assert "Adjusted: p by Holm, for all tasks together; the signs go by it." in done.stderr
+
+
+def test_two_benchmarks_of_one_model_stand_under_their_own_names(project: Project, catalog: Catalog) -> None:
+    base = add_model(project, catalog, "base")
+    for name, right in (("killed", range(40)), ("whole", range(3, 55))):
+        add_benchmark(project, catalog, base, {"arc": outcomes("arc", right)}, name=name)
+    done = run(project, "compare", "killed", "whole", "--flips")
+    assert done.stdout.split()[:4] == ["task", "metric", "killed", "whole"]
+    assert "15 gained by whole, 3 lost." in done.stderr
 
 
 def test_the_verb_with_several_models(measured_project: Project) -> None:

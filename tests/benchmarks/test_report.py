@@ -118,6 +118,7 @@ def test_the_verbs(benchmarked: Project, tmp_path: Path) -> None:
     assert [item["benchmark"] for item in listed] == ["tuned-quick", "base-quick"]
     shown = run(benchmarked, "benchmarks", "show", "base").stdout
     assert "40.0%  30.9 to 49.8" in shown
+    assert shown.startswith("base on the panel quick, ")
     assert "arc 52.0" in run(benchmarked, "benchmarks", "list").stdout
     bad = run(benchmarked, "benchmarks", "export", "--format", "html")
     assert (bad.returncode, "--format cannot be 'html'." in bad.stderr) == (2, True)

@@ -95,6 +95,9 @@ def test_answers_of_models_are_judged_by_a_server(road: tuple[Project, Catalog, 
     stated = answered(project, "verdicts", "by-length", "--items")
     assert stated["win_rate"] == metrics["win_rate"]
     assert len(stated["items"]) == 40
+    (listed,) = answered(project, "verdicts")
+    assert (listed["verdicts"], listed["models"]) == ("by-length", ["base", "early"])
+    assert "base and early" in run(project, "verdicts").stdout
     figures = run(project, "verdicts", "by-length", "--items").stdout
     assert "base wins" in figures
     assert "By length." in figures
@@ -199,7 +202,8 @@ def test_a_judge_that_is_gone_fails_in_words(road: tuple[Project, Catalog, Path]
         (("assess", "base", "--prompts", "asked.jsonl"), "neither is given"),
         (("assess", "base", "early", "base", "--prompts", "p", "--judge", "base"), "models"),
         (("assess", "bsae", "--prompts", "mine", "--judge", "base"), "bsae"),
-        (("verdicts", "nothing"), "There is no verdicts called 'nothing'"),
+        (("verdicts", "--items"), "Of which verdicts is not said."),
+        (("verdicts", "nothing"), "There are no verdicts called 'nothing'"),
     ],
 )
 def test_what_cannot_be_is_told(road: tuple[Project, Catalog, Path], words: tuple[str, ...], sentence: str) -> None:

@@ -340,7 +340,7 @@ async def test_a_recipe_that_cannot_be_looked_at_says_why(
     async with app_on(project).run_test(size=(80, 24), notifications=True) as pilot:
         await loaded(pilot)
         screen = show_batches(pilot.app, project, data=["mine"])  # type: ignore[arg-type]
-        await until(pilot, lambda: "There is no chats called 'mine'" in words_of(pilot))
+        await until(pilot, lambda: "There are no chats called 'mine'" in words_of(pilot))
         await pilot.press("n")
         await until(pilot, lambda: "There is no batch to look at yet." in words_of(pilot))
         await pilot.press("escape")

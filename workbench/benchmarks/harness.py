@@ -20,6 +20,7 @@ INSTALL = "Install it: pip install 'llm-workbench[benchmarks]'"
 
 # What people call a task -> what the harness calls it.
 ALIASES = {"lambada": "lambada_openai", "human_eval": "humaneval", "super_glue_rte": "sglue_rte", "glue_rte": "rte"}
+LIKENESS = 0.7  # of a name to one of 13,000: "nonsense" is 0.64 like commonsense_qa, "gsm" 0.75 like gsm8k
 GROUPED = ("mmlu", "blimp", "truthfulqa")  # their tasks are named after them
 
 _NAME = re.compile(rb"""^["']?(task|group)["']?:[ \t]*["']?([^\s"'\[\]]+)["']?[ \t]*$""", re.MULTILINE)
@@ -96,7 +97,7 @@ def settings(name: str) -> dict[str, Any]:
 
 def unknown(name: str, others: tuple[str, ...] = ()) -> WorkbenchError:
     """The error for a name that is no task; `others` are further names that would have done."""
-    near = nearest(name, [*others, *tasks(), *_index()[1]])
+    near = nearest(name, [*others, *tasks(), *_index()[1]], likeness=LIKENESS)
     remedy = near if near.startswith("Did") else "See what panels use: workbench panels"
     return WorkbenchError(f"There is no task called {name!r}.", remedy)
 

@@ -13,7 +13,7 @@ from workbench.benchmarks.lookup import Benchmark
 from workbench.cli.errors import no_such_verb
 from workbench.cli.output import answer, common, complete_artifact, note, open_current, table, when
 from workbench.errors import WorkbenchError
-from workbench.figures import duration
+from workbench.figures import counted, duration
 
 HOW = "Run one: workbench benchmark MODEL --panel quick"
 
@@ -80,7 +80,8 @@ def show(as_json: bool, name: str, panel: str | None) -> None:
     if as_json:
         answer(_plain(made))
         return
-    click.echo(f"{made.model} on the panel {made.panel}, {when(made.created)} ({made.id})\n")
+    what = f"the panel {made.panel}" if made.results.panel else counted(len(made.results.tasks), "tasks")
+    click.echo(f"{made.model} on {what}, {when(made.created)} ({made.id})\n")
     rows = []
     for name_of_task, task in report.tasks_of(made).items():
         for metric in dict.fromkeys((task.main, *task.figures)):

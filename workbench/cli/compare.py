@@ -31,7 +31,9 @@ from workbench.figures import counted
 from workbench.safe_text import strip_controls
 
 SHOWN_CHARACTERS = 90  # of a question or an answer: one line
-WIDE = 100  # columns of a terminal that hold the whole table
+WIDE = 110  # columns of a terminal that hold the whole table
+NARROW_LACKS = ("metric", "items", "tokens", "flipped")
+ADJUSTED = "adjusted"
 COLOURS = {BETTER: "green", WORSE: "red", NOISE: "dim"}
 SIGNS = {BETTER: "▲", WORSE: "▼", NOISE: "≈"}
 
@@ -55,8 +57,8 @@ def compare_models(
     """Compare models with a baseline, the first one named, over the items that both were asked.
 
     A name is a model or an export (its newest benchmark), a checkpoint (base@200), or a benchmark (benchmark/NAME).
-    Differences are MODEL minus BASELINE. ▲ is better and ▼ worse with p below 0.05, adjusted for the number of tasks
-    (Holm); ≈ is inside the noise.
+    Differences are MODEL minus BASELINE, with the interval and p of each task alone. ▲ is better and ▼ worse with p
+    below 0.05, adjusted for the number of tasks (Holm); ≈ is inside the noise.
     """
     if len(models) < 2:
         raise WorkbenchError(
@@ -79,45 +81,55 @@ def compare_models(
         _warn(one)
     if len(found) == 1 and not _rows(found[0], task):
         raise WorkbenchError("There is nothing to compare.", "Run both on the same panel.")
+    heads = _heads([baseline, *others])
     if len(found) == 1:
-        _two(found[0], task)
+        _two(found[0], task, heads)
     else:
-        _several(found, task)
+        _several(found, task, heads)
     if task is None:
-        _facts([baseline, *others])
+        _facts([baseline, *others], heads)
     if with_flips:
-        for other in others:
-            _print_flips(baseline, other, task)
+        for other, head in zip(others, heads[1:], strict=True):
+            _print_flips(baseline, other, task, (heads[0], head))
 
 
 def _rows(found: Comparison, task: str | None) -> list[TaskComparison]:
     return found.top() if task is None else found.chosen(task)
 
 
-def _two(found: Comparison, task: str | None) -> None:
+def _heads(benchmarks: Sequence[Benchmark]) -> list[str]:
+    """What each is called in a table: its model, or itself where another of the same model stands beside it."""
+    models = [one.model for one in benchmarks]
+    return [one.model if models.count(one.model) == 1 else one.id for one in benchmarks]
+
+
+def _two(found: Comparison, task: str | None, heads: Sequence[str]) -> None:
     rows = _rows(found, task)
+    baseline, other = heads if len(set(heads)) == len(heads) else (heads[0], f"{heads[1]} ")  # one against itself
     columns: dict[str, list[str | Text]] = {
         "task": [row.task for row in rows],
         "metric": [row.metric for row in rows],
-        found.baseline: [report.score(row.metric, row.baseline.value) for row in rows],
-        # A model against itself, in another benchmark, still needs a column of its own.
-        f"{found.other}{' ' * (found.other == found.baseline)}": [
-            report.score(row.metric, row.other.value) for row in rows
-        ],
+        baseline: [report.score(row.metric, row.baseline.value) for row in rows],
+        other: [report.score(row.metric, row.other.value) for row in rows],
         "difference": [_difference(row) for row in rows],
         "95% interval": [_interval(row) for row in rows],
-        "p": [_p(row.p_holm) for row in rows],
+        "p": [_p(row.p) for row in rows],
+        ADJUSTED: [_p(row.p_holm) for row in rows],
         "flipped": [f"+{row.gained} −{row.lost}" if row.gained or row.lost else "" for row in rows],
         "items": [f"{row.n:,}" for row in rows],
         "tokens": [_tokens(row) for row in rows],
     }
     if not any(columns["tokens"]):
         del columns["tokens"]
+    adjusted = columns[ADJUSTED] != columns["p"]
+    if not adjusted:
+        del columns[ADJUSTED]
     if sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
-        columns = {name: cells for name, cells in columns.items() if name not in ("metric", "items", "tokens")}
+        columns = {name: cells for name, cells in columns.items() if name not in NARROW_LACKS}
     table(list(columns), list(zip(*columns.values(), strict=True)), right=[*columns][1 + ("metric" in columns) :])
     test = "McNemar's exact test where items are right or wrong, else " if any(_by_mcnemar(row) for row in rows) else ""
-    note(f"▲ better, ▼ worse, ≈ inside the noise. p: {test}a paired bootstrap over items; adjusted by Holm.")
+    holm = f" {ADJUSTED.capitalize()}: p by Holm, for all tasks together; the signs go by it." if adjusted else ""
+    note(f"▲ better, ▼ worse, ≈ inside the noise. p: {test}a paired bootstrap over items.{holm}")
 
 
 def _by_mcnemar(row: TaskComparison) -> bool:
@@ -129,13 +141,12 @@ def _tokens(row: TaskComparison) -> str:
     return "" if row.answer_tokens is None else f"{row.answer_tokens[0]:.0f} and {row.answer_tokens[1]:.0f}"
 
 
-def _several(found: Sequence[Comparison], task: str | None) -> None:
+def _several(found: Sequence[Comparison], task: str | None, heads: Sequence[str]) -> None:
     by_model = [{row.task: row for row in _rows(one, task)} for one in found]
     names = list(dict.fromkeys(name for rows in by_model for name in rows))
     firsts = {name: next(rows[name] for rows in by_model if name in rows) for name in names}
-    others = [one.other for one in found]
     table(
-        ("task", "metric", found[0].baseline, *others, "items"),
+        ("task", "metric", *heads, "items"),
         [
             [
                 name,
@@ -146,12 +157,12 @@ def _several(found: Sequence[Comparison], task: str | None) -> None:
             ]
             for name in names
         ],
-        right=(found[0].baseline, *others, "items"),
+        right=(*heads, "items"),
     )
     note("Differences to the baseline; each model's are adjusted by Holm for its number of tasks.")
 
 
-def _facts(benchmarks: Sequence[Benchmark]) -> None:
+def _facts(benchmarks: Sequence[Benchmark], heads: Sequence[str]) -> None:
     """What is known of the models beside scores, where something was measured that scores do not say."""
     known = [report.facts(one.results) for one in benchmarks]
     names = list(dict.fromkeys(name for facts in known for name in facts))
@@ -159,9 +170,9 @@ def _facts(benchmarks: Sequence[Benchmark]) -> None:
         return
     click.echo()
     table(
-        ("", *(one.model for one in benchmarks)),
+        ("", *heads),
         [[name, *(facts.get(name, "–") for facts in known)] for name in names],
-        right=tuple(one.model for one in benchmarks),
+        right=tuple(heads),
     )
 
 
@@ -206,19 +217,19 @@ def _warn(found: Comparison) -> None:
             note(f"{counted(count, 'items')} that {alone} was asked and {other} was not: left out of both scores.")
 
 
-def _print_flips(baseline: Benchmark, other: Benchmark, task: str | None) -> None:
+def _print_flips(baseline: Benchmark, other: Benchmark, task: str | None, heads: tuple[str, str]) -> None:
     found = _flips(baseline, other, task)
     click.echo()
     gained = sum(flip.gained for flip in found)
-    note(f"{counted(len(found), 'items')} flipped: {gained} gained by {other.model}, {len(found) - gained} lost.")
-    width = max(len("right"), len(baseline.model), len(other.model))
+    note(f"{counted(len(found), 'items')} flipped: {gained} gained by {heads[1]}, {len(found) - gained} lost.")
+    width = max(len("right"), *map(len, heads))
     for flip in found:
         sign = click.style("+", fg="green") if flip.gained else click.style("−", fg="red")
         click.echo(f"\n{sign} {flip.baseline.task} {flip.baseline.item}  {_end(flip.baseline.prompt)}")
         for name, text in (
             ("right", target(flip.baseline)),
-            (baseline.model, flip.baseline_answer),
-            (other.model, flip.other_answer),
+            (heads[0], flip.baseline_answer),
+            (heads[1], flip.other_answer),
         ):
             click.echo(f"    {name:<{width}}  {_beginning(text)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,11 +12,12 @@ import click
 from workbench.benchmarks.judging.outcomes import Outcome, outcomes
 from workbench.benchmarks.judging.people import agreement
 from workbench.benchmarks.judging.verdicts import Verdict, read_verdicts
-from workbench.cli.output import answer, common, complete_artifact, open_current, table
+from workbench.cli.output import answer, common, complete_artifact, note, open_current, table, when
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import nearest
 from workbench.safe_text import strip_controls
 from workbench.store import artifacts
+from workbench.store.catalog import Catalog
 from workbench.wording import amount
 
 SHOWN_CHARACTERS = 60  # of a reason, in a table
@@ -23,19 +25,25 @@ SHOWN_CHARACTERS = 60  # of a reason, in a table
 
 @click.command(
     "verdicts",
-    epilog="\b\nExamples:\n  workbench verdicts tuned-judged\n  workbench verdicts tuned-judged --items\n"
+    epilog="\b\nExamples:\n  workbench verdicts\n  workbench verdicts tuned-judged --items\n"
     "  workbench verdicts tuned-judged --question 81",
 )
-@click.argument("name", shell_complete=complete_artifact("verdicts"))
+@click.argument("name", required=False, shell_complete=complete_artifact("verdicts"))
 @click.option("--items", is_flag=True, help="List every verdict with the beginning of its reason.")
 @click.option("--question", metavar="ID", help="Show one question with the answers and all that was said of them.")
 @common
-def verdicts(as_json: bool, name: str, items: bool, question: str | None) -> None:
-    """Show what a judge said: who won how often, how far that can be trusted, and the reasons.
+def verdicts(as_json: bool, name: str | None, items: bool, question: str | None) -> None:
+    """Show what a judge said: who won how often, how far that can be trusted, and the reasons. Without a NAME: list
+    what was judged.
 
     The agreement with people is that with all judgements that there are now.
     """
     project, catalog = open_current()
+    if name is None:
+        if items or question is not None:
+            raise WorkbenchError("Of which verdicts is not said.", "Name them; workbench verdicts lists what there is.")
+        _list(catalog, as_json)
+        return
     made = artifacts.resolve(project, catalog, "verdicts", name)
     said = read_verdicts(artifacts.folder_of(project, made))
     report = dict(made.report)
@@ -57,6 +65,37 @@ def verdicts(as_json: bool, name: str, items: bool, question: str | None) -> Non
         if items:
             click.echo()
             _show_items(said, models)
+
+
+def _list(catalog: Catalog, as_json: bool) -> None:
+    """All verdicts, newest first."""
+    rows = catalog.rows(
+        "SELECT id, created, recipe, report FROM artifacts WHERE kind = 'verdicts' ORDER BY created DESC"
+    )
+    found = [
+        {"verdicts": row["id"], "created": row["created"], "models": json.loads(row["recipe"])["models"]}
+        | json.loads(row["report"])
+        for row in rows
+    ]
+    if as_json:
+        answer(found)
+    elif not found:
+        note(f"There are no verdicts yet. {artifacts.HOW_TO_MAKE['verdicts']}")
+    else:
+        table(
+            ("verdicts", "models", "judge", "made", "outcome"),
+            [
+                [one["verdicts"], " and ".join(one["models"]), one["judge"], when(one["created"]), _in_short(one)]
+                for one in found
+            ],
+        )
+
+
+def _in_short(report: Mapping[str, Any]) -> str:
+    if rate := report.get("win_rate"):
+        return f"{rate['of']} wins {_interval(rate)}"
+    grades = [(model, found["grade"]) for model, found in report.get("grades", {}).items() if found["grade"]]
+    return ", ".join(f"{model} {grade['value']:.2f} of 10" for model, grade in grades)
 
 
 def _show_figures(report: Mapping[str, Any], models: Sequence[str]) -> None:
