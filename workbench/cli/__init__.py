@@ -17,8 +17,11 @@ from workbench.errors import WorkbenchError
 # verb -> (module in this package, one line of help). The order is that of the road.
 VERBS: dict[str, tuple[str, str]] = {
     "new": ("project", "Make a project: a folder that holds everything."),
-    "import": ("stages", "Read text files into a corpus."),
-    "tokenizer": ("stages", "Train a byte-level BPE tokenizer."),
+    "import": ("stages", "Read sources into a corpus, and clean it: --clean web-en."),
+    "corpus": ("corpus", "Look into a corpus: funnel, rejects, documents; try other thresholds."),
+    "tokenizer": ("tokenizer", "Train a tokenizer; report on one."),
+    "import-tokenizer": ("stages", "Bring in a tokenizer that was trained elsewhere."),
+    "extend-tokenizer": ("stages", "Add tokens to a tokenizer."),
     "shards": ("stages", "Turn a corpus into token ids on disk (pretrain does it for you)."),
     "pretrain": ("stages", "Train a model from scratch."),
     "import-chat": ("stages", "Read instruction data into conversations: jsonl, json, csv, parquet, hf:ORG/NAME."),

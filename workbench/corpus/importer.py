@@ -15,7 +15,6 @@ from workbench.corpus.pipeline.pool import Pool, cores
 from workbench.corpus.progress import ProgressReport
 from workbench.corpus.reading import ReadOptions
 from workbench.corpus.sources import Expansion, expand
-
 from workbench.errors import WorkbenchError
 from workbench.recipes.corpus import ImportRecipe
 
@@ -93,7 +92,7 @@ def _why_nothing(outcome: Outcome, found: Expansion, steps: list[AnyStep]) -> Wo
     files = len(found.files) + len(found.unreadable)
     dropped = outcome.funnel.dropped()
     read = outcome.funnel[-1]
-    if not read.kept or files == 1 and not any(outcome.funnel[place].entered > 1 for place in range(len(steps))):
+    if not read.kept or (files == 1 and not any(outcome.funnel[place].entered > 1 for place in range(len(steps)))):
         if outcome.left_out == 1 and files == 1:
             what, remedy = outcome.problems[0]
             return WorkbenchError(f"The corpus would be empty: {what}", remedy)

@@ -244,8 +244,9 @@ def _candidate(number: int, row: Mapping[str, Any]) -> Record:
 
 
 def _reject(number: int, row: Mapping[str, Any]) -> Record:
-    parts = (Part("left out", row["reason"] or "", "bad"), Part("how it begins", row["excerpt"] or "(empty)"))
-    return Record(number, _title(f"{row['reason']}: {row['excerpt']}"), row["source"] or "", parts)
+    text = row["text"] if "text" in row else row["excerpt"]  # of corpora; of conversations
+    parts = (Part("left out", row["reason"] or "", "bad"), Part("how it begins", text or "(empty)"))
+    return Record(number, _title(f"{row['reason']}: {text}"), row["source"] or "", parts)
 
 
 RECORDS: dict[str, Callable[[int, Mapping[str, Any]], Record]] = {

@@ -233,18 +233,16 @@ def decide(step: CorpusStep, task: tuple[Path, list[Path], Path]) -> None:
     keys, earlier, decisions = task
     partial = durable.fresh_directory(decisions.with_name(f"{decisions.name}.partial"))
     if earlier:
-        keys = _surviving(keys, earlier, durable.fresh_directory(partial / "keys"))
+        left = decisions.with_name(f"{decisions.name}.keys")
+        keys = _surviving(keys, earlier, durable.fresh_directory(left))
     if any(keys.glob("*.parquet")):
         step.decide(keys, partial, DECISION_BYTES)
     if step.name == NEAR_DUPLICATES:
         chosen = _chosen_clusters(partial)
         durable.write_json(partial / "clusters.json", sorted(chosen))
-    for left in partial.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left)
-    durable.fsync_tree(partial)
-    os.rename(partial, decisions)
-    durable.fsync_directory(decisions.parent)
+    durable.publish_directory(partial, decisions)
+    if earlier:
+        shutil.rmtree(keys)
 
 
 def _surviving(keys: Path, earlier: Sequence[Path], output: Path) -> Path:
@@ -275,5 +273,3 @@ def _chosen_clusters(decisions: Path) -> set[int]:
             if lowest.wants(None, number) and all(cluster != known for *_, known in lowest.groups.get(None, ())):
                 lowest.add(None, number, cluster, cluster)
     return {cluster for _, _, cluster in lowest.rows()}
-
-

@@ -37,7 +37,7 @@ class Lowest:
 
     def wants(self, group: Any, number: int) -> bool:
         """Whether a row with the hash `number` would be among them, as far as is known."""
-        heap = self.groups.get(group, ())
+        heap = self.groups.get(group, [])
         return self.limit > 0 and (len(heap) < self.limit or number < -heap[0][0])
 
     def add(self, group: Any, number: int, ordinal: int, row: Any) -> None:
@@ -70,9 +70,7 @@ class Notes:
         if self._rejects.wants(group, number):
             text, spans = excerpt(document.text, verdict.spans)
             values = (verdict.value, verdict.limit, verdict.parameter, spans, text)
-            self._rejects.add(
-                group, number, row.ordinal, (*group, document.source, document.position, *values)
-            )
+            self._rejects.add(group, number, row.ordinal, (*group, document.source, document.position, *values))
 
     def change(self, step: str, row: Row, verdict: Verdict) -> None:
         document = row.document

@@ -31,9 +31,7 @@ PART = pa.schema(
     ]
 )  # fmt: skip
 KEYS = pa.schema([("document", pa.uint64()), ("length", pa.uint32()), ("keys", pa.list_(pa.uint64()))])
-NOTES = {
-    name: pa.schema([("ordinal", pa.uint64()), ("hash", pa.uint64()), *schema]) for name, schema in TABLES.items()
-}
+NOTES = {name: pa.schema([("ordinal", pa.uint64()), ("hash", pa.uint64()), *schema]) for name, schema in TABLES.items()}
 
 
 @dataclass(slots=True)

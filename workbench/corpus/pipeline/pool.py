@@ -89,7 +89,8 @@ class Pool:
                 if not busy:
                     return
                 for connection in wait(list(busy), LISTEN_SECONDS):
-                    worker = busy.pop(connection)  # type: ignore[arg-type]
+                    assert isinstance(connection, Connection)
+                    worker = busy.pop(connection)
                     try:
                         result = worker.result()
                     except (EOFError, OSError):

@@ -142,7 +142,9 @@ class _Part:
         self.receipt: dict[str, Any] = {"part": number}
 
     def run(self, rows: Iterable[Row]) -> dict[str, Any]:
-        keyed = [(place, step) for place in self.work.do.keyed if isinstance(step := self.work.steps[place], CorpusStep)]
+        keyed = [
+            (place, step) for place in self.work.do.keyed if isinstance(step := self.work.steps[place], CorpusStep)
+        ]
         keys: dict[int, list[tuple[int, int, Any]]] = {place: [] for place, _ in keyed}
         writer = PartWriter(self.folder.documents(self.number), PART)
         documents = size = 0

@@ -48,9 +48,7 @@ def write_group(work: Work, group: tuple[int, list[int]]) -> dict[str, Any]:
             for row in read_rows(PassFolder(work.earlier).documents(part)):
                 if judge.passes(row):
                     document = row.document
-                    corpus.add(
-                        document.text, document.source, document.position, document.language, document.licence
-                    )
+                    corpus.add(document.text, document.source, document.position, document.language, document.licence)
                     tally.add(row.size, len(document.text), document.language, row.file, row.given, row.flags)
     durable.fsync_tree(target)
     judge.notes.write(folder, number)
@@ -121,5 +119,3 @@ def collect(folder: Path, groups: Iterable[int], output: Path) -> None:
             except OSError:  # another file system, or one without links
                 shutil.copyfile(path, target)
             number += 1
-
-
