@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import json
 import os
 import stat
 import sys
@@ -16,11 +17,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workbench.corpus.addresses import LIST_SUFFIX, addresses_in, check_address, hub_source, is_remote
 from workbench.corpus.kinds import READABLE, kind_of
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import PYTHON_DOCS
+from workbench.recipes.base import HUB, PYTHON_DOCS
 
 BLOCK_BYTES = 1 << 20
+HASHED_BYTES = 256 << 20  # of contents in a fingerprint: a plan of any size takes a moment
 PROJECT = "workbench.yaml"  # in a project's folder; what the project made lies two folders below, with one of these
 MADE = ("artifact.json", "run.json", "judgements.jsonl")
 
@@ -41,11 +44,19 @@ class SourceFile:
 
 @dataclass(slots=True)
 class Expansion:
-    """What sources stand for: files to read, and what could not be looked at."""
+    """What sources stand for: files to read, what could not be looked at, and what is left out on purpose."""
 
     files: list[SourceFile] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # (name, why)
     projects: list[str] = field(default_factory=list)  # folders of projects, whose own files were left out
+    notes: list[str] = field(default_factory=list)  # whole sentences about what else is not read
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files; None where that cannot be known before they are fetched."""
+        if any(file.kind in ("address", "hub") for file in self.files):
+            return None
+        return sum(file.size for file in self.files)
 
     def is_own(self, folder: Path) -> bool:
         """Whether a project keeps its own files in `folder`: they are no sources, and the project is noted."""
@@ -72,6 +83,10 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] | None = None, readab
     found = Expansion()
     seen: set[tuple[int, int]] = set()
     for given in sources:
+        if suffixes is None and (remote := _remote(given)):
+            known = {file.name for file in found.files if file.kind in ("address", "hub")}
+            found.files += [file for file in remote if file.name not in known]
+            continue
         before = len(found.files) + len(found.unreadable)
         others: Counter[str] = Counter()  # suffixes that cannot be read
         already = False
@@ -103,22 +118,45 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] | None = None, readab
 def fingerprint(sources: Sequence[str]) -> str:
     """A hash (xxh3-128, 32 hexadecimal digits) of what an import of `sources` would read.
 
-    It covers names relative to their source and contents, not where the files lie. Raises as `expand`.
+    It covers names relative to their source and contents, not where the files lie. Beyond the first 256 MiB,
+    in the order of reading, files count by size and time of change rather than by contents; addresses and data
+    sets of the hub count by their names. Raises as `expand`.
     """
     import xxhash
 
     digest = xxhash.xxh3_128()
+    left = HASHED_BYTES
     for file in expand(sources).files:
         if file.kind == "python":
             digest.update(repr(sys.version_info[:3]).encode())
         digest.update(f"{len(file.name)}:{file.name}:{file.size}:".encode(errors="surrogateescape"))
+        if file.kind in ("address", "hub"):
+            continue
         try:
+            if file.size > left:
+                digest.update(f"{os.stat(file.path).st_mtime_ns}".encode())
+                continue
+            left -= file.size
             with open(file.path, "rb") as content:
                 while block := content.read(BLOCK_BYTES):
                     digest.update(block)
         except OSError as error:
             digest.update(f"unreadable: {error.errno}".encode())
     return digest.hexdigest()
+
+
+def _remote(given: str) -> list[SourceFile]:
+    """What `given` stands for if that is an address, a list of them, or a data set of the hub."""
+    if given.startswith(HUB):
+        hub_source(given)
+        names, kind = [given], "hub"
+    elif is_remote(given):
+        names, kind = [check_address(given)], "address"
+    elif given.lower().endswith(LIST_SUFFIX) and Path(given).expanduser().is_file():
+        names, kind = addresses_in(Path(given).expanduser()), "address"
+    else:
+        return []
+    return [SourceFile(name=name, path=Path(), given=given, size=0, kind=kind) for name in names]
 
 
 def _candidates(given: str, found: Expansion) -> Iterator[tuple[str, Path]]:
@@ -165,10 +203,29 @@ def _walk(folder: Path, root: Path, found: Expansion) -> Iterator[tuple[str, Pat
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and not found.is_own(Path(place, name))
         )
+        _only_saved(Path(place), folders, names, found)
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(place, name)
                 yield path.relative_to(root).as_posix(), path
+
+
+def _only_saved(place: Path, folders: list[str], names: list[str], found: Expansion) -> None:
+    """Of a data set that `datasets.save_to_disk` wrote, the files of its split `train`, if it has one of that name."""
+    if "dataset_dict.json" in names:
+        names.clear()
+        if "train" in folders:
+            others = ", ".join(repr(name) for name in folders if name != "train")
+            folders[:] = ["train"]
+            if others:
+                found.notes.append(f"Of the data set {place.name} only the split 'train' is read, not {others}.")
+    elif "state.json" in names and "dataset_info.json" in names:
+        try:
+            listed = json.loads((place / "state.json").read_bytes())["_data_files"]
+            names[:] = [str(file["filename"]) for file in listed if Path(file["filename"]).name == file["filename"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            found.unreadable.append((f"{place.name}/state.json", "it lists no files"))
+            names.clear()
 
 
 def _standard_library() -> Iterator[tuple[str, Path]]:

@@ -27,6 +27,7 @@ FUNCTION: dict[str, Any] = {"path": "function"}  # FILE.py:NAME
 
 PYTHON_DOCS = "python-docs"  # a source that is no path: the documentation inside this Python
 HUB = "hf:"  # how a source begins that is no path: hf:ORG/NAME
+WEB = ("https://", "http://")  # how others begin that are none
 
 Reads = str | tuple[str, ...]
 """Kind of artifact that a field names, or several that will do."""
@@ -192,7 +193,7 @@ def _marked(kind: type[Section]) -> list[tuple[str, str]]:
 
 
 def _absolute(text: str, base: Path, path: str) -> str:
-    if text == PYTHON_DOCS or text.startswith(HUB):
+    if text == PYTHON_DOCS or text.startswith((HUB, *WEB)):
         return text
     found = os.path.normpath(base / Path(text).expanduser())
     if path == "file or name" and not os.path.isfile(found):

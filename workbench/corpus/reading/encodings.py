@@ -26,6 +26,12 @@ BYTE_ORDER_MARKS = (
 _CONTROLS = bytes([*range(0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F])  # but for white space and escape
 _JUNK = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 _C1 = dict.fromkeys(range(0x80, 0xA0))
+# Codecs of Python's that are none of texts as they are written, and names that browsers take for larger encodings.
+_NO_TEXTS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "utf-8-sig", "undefined"})
+_LARGER = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
+    "euc_kr": "cp949", "iso8859-9": "cp1254", "tis-620": "cp874", "utf-16": "utf-16-le", "utf-32": "utf-32-le",
+}  # fmt: skip
 WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 
@@ -56,8 +62,8 @@ def is_text(data: bytes, encoding: str = "") -> bool:
 def find_encoding(data: bytes, *, hint: str = "", whole: bool = True) -> str:
     """The codec for `data`, which has no mark; the last character of it may be cut off unless it is the `whole`.
 
-    UTF-8 where it is valid, or where more of what is beyond ASCII is sound than broken; then `hint`, if that
-    codec exists and fits; then what detectors find. "utf-8" where nothing is known.
+    UTF-8 where it is valid, or where more of what is beyond ASCII is sound than broken; then the codec `hint`, if it
+    fits; then what detectors find. "utf-8" where nothing is known.
     """
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, final=whole)
@@ -77,13 +83,24 @@ def find_encoding(data: bytes, *, hint: str = "", whole: bool = True) -> str:
     return _detected(data[:SAMPLE_BYTES]) or "utf-8"
 
 
-def fits(data: bytes, encoding: str) -> bool:
-    """Whether the codec exists and decodes `data` with nearly nothing broken."""
+def codec_of(name: str) -> str:
+    """Python's codec for an encoding as a server or a page calls it.
+
+    "" where there is none, and for UTF-8, which is tried first anyway.
+    """
     try:
-        text = data[: 16 * SAMPLE_BYTES].decode(encoding, "replace")
-    except (LookupError, UnicodeError):
-        return False
-    return isinstance(text, str) and text.count("\ufffd") <= MAX_NULS * len(text)
+        codec = codecs.lookup(name.strip().strip("\"'"))
+    except (LookupError, ValueError):
+        return ""
+    if codec.name in _NO_TEXTS or codec.name == "utf-8" or not codec._is_text_encoding:
+        return ""
+    return _LARGER.get(codec.name, codec.name)
+
+
+def fits(data: bytes, encoding: str) -> bool:
+    """Whether the codec decodes `data` with nearly nothing broken."""
+    text = data[: 16 * SAMPLE_BYTES].decode(encoding, "replace")
+    return text.count("\ufffd") <= MAX_NULS * len(text)
 
 
 def decode(data: bytes, encoding: str = "utf-8") -> tuple[str, int]:

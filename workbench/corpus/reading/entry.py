@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from workbench.corpus.reading.growth import Growth
 from workbench.corpus.reading.raw import Kind, Raw, ReadOptions, Reject
 
 BLOCK_BYTES = 1 << 20
@@ -19,9 +20,13 @@ SPOOL_BYTES = 16 << 20  # a member that has to be read out of order is kept in m
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """`name` is its source's name in results. Its bytes come from `path`, or from `stream`, which can be read once."""
+    """`name` is its source's name in results; `label` its own, which tells its kind.
+
+    Its bytes come from `path`, or from `stream`, which can be read once.
+    """
 
     name: str
+    label: str
     kind: str
     file: int  # index in the expansion's files
     options: ReadOptions
@@ -30,8 +35,8 @@ class Entry:
     stream: IO[bytes] | None = None
     size: int = 0  # bytes; 0 where it is not known
     depth: int = 0  # how many archives it lies in
-    encoding: str = ""  # that its server says
-    given: str = ""  # the source as it was given
+    growth: Growth | None = None  # of the archive that it lies in
+    encoding: str = ""  # codec that its server says
 
     def raw(
         self,
@@ -84,6 +89,11 @@ class Entry:
             shutil.copyfileobj(self.stream, spool, BLOCK_BYTES)
             spool.seek(0)
             yield spool  # type: ignore[misc]
+
+
+def printable(name: str) -> str:
+    """A file's name as text: bytes of it that are no UTF-8 are U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class _Counted(io.RawIOBase):

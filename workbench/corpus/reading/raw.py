@@ -29,7 +29,7 @@ class Raw:
     position: int = 0  # from 0: the row, the record, or the piece of a text that was cut
     language: str | None = None
     licence: str | None = None
-    encoding: str = ""  # codec of `content`; "": to be found
+    encoding: str = ""  # "utf-8": that; another codec: what its source says; "": to be found
     bad_bytes: int = 0  # that reading replaced by U+FFFD before; extracting may find more
     cut: bool = False  # not the first piece of its document
     file: int  # index in the expansion's files
@@ -62,11 +62,24 @@ class Extracted:
 
 
 class UnusableFile(WorkbenchError):
-    """A file is left out, from here on; `reason` is what it is counted under."""
+    """A file is left out, from here on; `reason` is what it is counted under.
 
-    def __init__(self, reason: str, what: str, remedy: str):
+    `of` names the archive, where it is found while one of its members is read.
+    """
+
+    def __init__(self, reason: str, what: str, remedy: str, of: str = ""):
         super().__init__(what, remedy)
         self.reason = reason
+        self.of = of
+
+
+class NoText(Exception):
+    """A raw document holds no text that can be had; `reason` is what it is counted under."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from workbench.corpus import python_docs
-from workbench.corpus.reading.entry import Entry
+from workbench.corpus.reading.archives import read_compressed, read_tar, read_zip
+from workbench.corpus.reading.entry import Entry, printable
 from workbench.corpus.reading.raw import Raw, ReadOptions, Reject, UnusableFile
 from workbench.corpus.reading.rows import cell, read_csv, read_jsonl
 from workbench.corpus.reading.tables import read_arrow, read_parquet
@@ -25,6 +27,7 @@ def read(expansion: Expansion, options: ReadOptions, advance: Callable[[int], No
     """
     for name, why in expansion.unreadable:
         remedy = "Check where it leads and that you may read it."
+        name = printable(name)
         yield Reject(name, "unreadable", f"{name} cannot be read: {why}.", remedy=remedy)
     rows: Counter[str] = Counter()  # by source as given
     size: Counter[str] = Counter()
@@ -39,14 +42,14 @@ def read(expansion: Expansion, options: ReadOptions, advance: Callable[[int], No
 
         if file.given not in full:
             entry = Entry(
-                name=file.name,
+                name=printable(file.name),
+                label=file.path.name,
                 kind=file.kind,
                 file=number,
                 options=options,
                 advance=count,
                 path=file.path,
                 size=file.size,
-                given=file.given,
             )
             for item in read_entry(entry):
                 if isinstance(item, Raw):
@@ -64,8 +67,10 @@ def read(expansion: Expansion, options: ReadOptions, advance: Callable[[int], No
 def read_entry(entry: Entry) -> Iterator[Raw | Reject]:
     """What is in a file or a member; where it cannot be used from some place on, that as a reject in the end."""
     try:
-        yield from READERS[entry.kind](entry)
+        yield from reader_of(entry.kind)(entry)
     except UnusableFile as problem:
+        if problem.of and problem.of != entry.name:
+            raise
         yield Reject(entry.name, problem.reason, problem.what, remedy=problem.remedy, file=entry.file)
     except OSError as error:
         why = error.strerror or str(error).splitlines()[0]
@@ -95,17 +100,39 @@ def _bytes_of(raw: Raw) -> int:
     return len(raw.content.encode() if isinstance(raw.content, str) else raw.content)
 
 
-READERS: dict[str, Callable[[Entry], Iterator[Raw | Reject]]] = {
-    "text": read_text,
-    "code": read_text,
-    "html": read_whole,
-    "notebook": read_whole,
-    "pdf": read_whole,
-    "epub": read_whole,
-    "jsonl": read_jsonl,
-    "csv": read_csv,
-    "tsv": read_csv,
-    "parquet": read_parquet,
-    "arrow": read_arrow,
-    "python": _python,
-}
+def reader_of(kind: str) -> Callable[[Entry], Iterator[Raw | Reject]]:
+    """What reads a kind of file. Libraries that only one kind needs are loaded with it."""
+    match kind:
+        case "text" | "code":
+            return read_text
+        case "html" | "notebook" | "pdf" | "epub":
+            return read_whole
+        case "jsonl":
+            return read_jsonl
+        case "csv" | "tsv":
+            return read_csv
+        case "parquet":
+            return read_parquet
+        case "arrow":
+            return read_arrow
+        case "python":
+            return _python
+        case "zip":
+            return partial(read_zip, read=read_entry)
+        case "tar":
+            return partial(read_tar, read=read_entry)
+        case "compressed":
+            return partial(read_compressed, read=read_entry)
+        case "warc":
+            from workbench.corpus.reading.warc import read_warc
+
+            return read_warc
+        case "address":
+            from workbench.corpus.reading.web import read_address
+
+            return partial(read_address, read=read_entry)
+        case "hub":
+            from workbench.corpus.reading.hub import read_hub
+
+            return read_hub
+    raise AssertionError(f"nothing reads {kind!r}")

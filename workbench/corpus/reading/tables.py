@@ -45,20 +45,20 @@ def read_arrow(entry: Entry) -> Iterator[Raw | Reject]:
                 if start == ARROW_FILE:
                     with pa.ipc.open_file(source) as reader:
                         batches = (reader.get_batch(n) for n in range(reader.num_record_batches))
-                        yield from _arrow_rows(entry, reader.schema, batches)
+                        yield from arrow_rows(entry, batches)
                 else:
                     with pa.ipc.open_stream(source) as reader:
-                        yield from _arrow_rows(entry, reader.schema, iter(reader))
+                        yield from arrow_rows(entry, iter(reader))
     except (pa.ArrowException, OSError) as error:
         raise _unsound(entry, "Arrow", error) from None
 
 
-def _arrow_rows(entry: Entry, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[Raw | Reject]:
-    columns = _columns(schema, entry)
+def arrow_rows(entry: Entry, batches: Iterator[pa.RecordBatch]) -> Iterator[Raw | Reject]:
+    """The rows of batches of whatever size."""
 
     def parts() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            chosen = batch.select(columns)
+            chosen = batch.select(_columns(batch.schema, entry))
             rows = max(1, min(MAX_ROWS, BATCH_BYTES * chosen.num_rows // max(chosen.nbytes, 1)))
             for start in range(0, chosen.num_rows, rows):
                 part = chosen.slice(start, rows)

@@ -20,15 +20,14 @@ def read_text(entry: Entry) -> Iterator[Raw | Reject]:
     """A text or a file of source code: one document, or its pieces."""
     limit = entry.options.max_document_bytes
     kind: Kind = "code" if entry.kind == "code" else "text"
-    language = language_of(entry.name) if kind == "code" else None
+    language = language_of(entry.label) if kind == "code" else None
     with entry.open() as content:
         head = content.read(limit + 1)
         mark, encoding = byte_order_mark(head)
         check_text(entry, head[mark : mark + SAMPLE_BYTES], encoding)
         if len(head) <= limit:
             check_text(entry, head[mark:], encoding)
-            hint = encoding or (entry.encoding if entry.encoding else "")
-            yield entry.raw(head[mark:], kind=kind, language=language, encoding=hint)
+            yield entry.raw(head[mark:], kind=kind, language=language, encoding=encoding or entry.encoding)
             return
         encoding = encoding or find_encoding(head[:SAMPLE_BYTES], hint=entry.encoding, whole=False)
         text = _Utf8(itertools.chain(_sliced(head[mark:]), blocks(content)), encoding)

@@ -1,0 +1,263 @@
+"""What is inside archives and compressed files, read as it streams by: nothing is ever written under a member's name.
+
+Archives may hold archives, one level deep. What they may grow to is limited in all and in proportion to their
+size, so that a small file cannot keep a machine busy for days.
+"""
+
+from __future__ import annotations
+
+import bz2
+import dataclasses
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import PurePath
+from typing import IO, Any
+
+from workbench.corpus.kinds import ARCHIVES, COMPRESSIONS, READABLE, kind_of
+from workbench.corpus.reading.entry import BLOCK_BYTES, Entry, printable
+from workbench.corpus.reading.growth import Growth
+from workbench.corpus.reading.raw import Raw, Reject, UnusableFile
+
+MAX_TAR_HEADER_BYTES = 1 << 20  # of a member's long name and the like, which tarfile reads at once
+NESTED_ONCE = 2
+PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}
+ENCRYPTED = 0x1
+BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
+
+Read = Callable[[Entry], Iterator[Raw | Reject]]
+
+
+def read_zip(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
+    """The members of a zip file, in the order of its directory. `read` reads each."""
+    with entry.open_anywhere() as file:
+        size = file.seek(0, io.SEEK_END)
+        try:
+            archive = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+            raise _unsound(entry, error) from None
+        growth = Growth(entry.name, entry.options, lambda: size, entry.growth)
+        seen = 0
+        with archive:
+            for info in archive.infolist():
+                if info.is_dir() or info.external_attr >> 28 == 0o12:  # a symbolic link
+                    continue
+                member = _member(entry, info.filename, info.file_size)
+                if isinstance(member, Reject) or member is None:
+                    seen += member is not None
+                    yield from filter(None, [member])
+                    continue
+                seen += 1
+                if info.flag_bits & ENCRYPTED:
+                    yield member.reject("encrypted")
+                    continue
+                if entry.path is not None:
+                    entry.advance(info.compress_size)
+                try:
+                    opened = archive.open(info)
+                except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                    yield _broken_member(member, error)
+                    continue
+                yield from _contents(
+                    member, opened, Growth(member.name, entry.options, partial(int, info.compress_size), growth), read
+                )
+    _require_any(entry, seen)
+
+
+def read_tar(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
+    """The members of a tar file, packed or not, in their order. `read` reads each."""
+    seen = 0
+    with entry.open() as file:
+        measured = _Measured(file)
+        growth = Growth(entry.name, entry.options, lambda: measured.count, entry.growth)
+        unpacked = _unpacked(measured, _compression(entry))
+        try:
+            stream = _Stream(entry, unpacked, growth)
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Headers) as archive:
+                for info in archive:
+                    archive.members.clear()  # type: ignore[attr-defined]  # or it remembers them all
+                    if not info.isfile() or info.issparse():  # a sparse one holds gaps of any length
+                        continue
+                    member = _member(entry, info.name, info.size)
+                    if isinstance(member, Reject) or member is None:
+                        seen += member is not None
+                        yield from filter(None, [member])
+                        continue
+                    seen += 1
+                    content = archive.extractfile(info)
+                    assert content is not None
+                    member.stream, member.growth = content, growth  # type: ignore[assignment]
+                    yield from read(member)
+            while stream.read(BLOCK_BYTES):  # a checksum comes last
+                pass
+        except BROKEN as error:
+            raise _unsound(entry, error) from None
+    _require_any(entry, seen)
+
+
+def read_compressed(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
+    """The one file inside `notes.txt.gz` or the like."""
+    with entry.open() as file:
+        measured = _Measured(file)
+        inner, packing = PurePath(entry.label).stem, PurePath(entry.label).suffix
+        member = _member(entry, inner, 0, name=entry.name.removesuffix(packing))
+        if isinstance(member, Reject) or member is None:
+            yield from filter(None, [member])
+            return
+        unpacked = _unpacked(measured, _compression(entry))
+        yield from _contents(
+            member, unpacked, Growth(member.name, entry.options, lambda: measured.count, entry.growth), read
+        )
+
+
+def _contents(member: Entry, stream: IO[bytes], growth: Growth, read: Read) -> Iterator[Raw | Reject]:
+    with closing(stream):
+        member.stream = io.BufferedReader(_Stream(member, stream, growth), BLOCK_BYTES)  # type: ignore[assignment]
+        member.growth = growth
+        yield from read(member)
+
+
+def _member(entry: Entry, path: str, size: int, name: str = "") -> Entry | Reject | None:
+    """The member to read; None for one of a kind that folders are not searched for, either."""
+    path = printable(path)
+    name = name or f"{entry.name}:{path}"
+    parts = PurePath(path.replace("\\", "/")).parts
+    if ".." in parts or path.startswith(("/", "\\")) or path[1:2] == ":":
+        return Reject(name, "path leaves the archive", path, file=entry.file)
+    if any(part.startswith(".") for part in parts) or "__MACOSX" in parts:
+        return None
+    kind = kind_of(parts[-1]) if parts else ""
+    if not kind:
+        return None
+    depth = entry.depth + 1
+    if kind in ARCHIVES and depth >= NESTED_ONCE:
+        return Reject(name, "archives nested too deep", path, file=entry.file)
+    return dataclasses.replace(
+        entry,
+        name=name,
+        label=parts[-1],
+        kind=kind,
+        path=None,
+        stream=None,
+        size=size,
+        depth=depth,
+        advance=_nothing,
+        encoding="",
+    )
+
+
+def _nothing(_: int) -> None:
+    """What is read inside an archive is not counted again."""
+
+
+class _Headers(tarfile.TarInfo):
+    """Headers of tar members; one that is broken is an error rather than the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Headers:
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from None
+        if not header.isreg() and header.size > MAX_TAR_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
+
+
+class _Stream(io.RawIOBase):
+    """An unpacked stream under its limits; what is broken in it is told as that."""
+
+    def __init__(self, entry: Entry, stream: IO[bytes], growth: Growth):
+        self._entry = entry
+        self._stream = stream
+        self._growth = growth
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            data = self._stream.read(BLOCK_BYTES if size is None or size < 0 else size)
+        except (*BROKEN, NotImplementedError, RuntimeError) as error:
+            raise _unsound(self._entry, error) from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise _unsound(self._entry, error) from None
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":  # of a library that is loaded only where it is needed
+                raise
+            raise _unsound(self._entry, error) from None
+        self._growth.add(len(data))
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _Measured(io.RawIOBase):
+    """A packed stream that knows how much of it was read."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream = stream
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = self._stream.read(BLOCK_BYTES if size is None or size < 0 else size)
+        self.count += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _unpacked(stream: Any, compression: str) -> IO[bytes]:
+    match compression:
+        case ".gz":
+            return gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[return-value]
+        case ".bz2":
+            return bz2.BZ2File(stream)  # type: ignore[return-value]
+        case ".xz":
+            return lzma.LZMAFile(stream)  # type: ignore[return-value]
+        case ".zst":
+            import zstandard
+
+            return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)  # type: ignore[return-value]
+    return stream
+
+
+def _compression(entry: Entry) -> str:
+    suffix = PurePath(entry.label.lower()).suffix
+    return PACKED_TARS.get(suffix) or (suffix if suffix in COMPRESSIONS else "")
+
+
+def _require_any(entry: Entry, seen: int) -> None:
+    if not seen:
+        raise UnusableFile("nothing to read", f"The archive {entry.name} holds no file that can be read.", READABLE)
+
+
+def _broken_member(member: Entry, error: Exception) -> Reject:
+    what = f"{member.name} cannot be unpacked: {_why(error)}."
+    return Reject(member.name, "corrupt archive", what, remedy="Fetch or pack it anew.", file=member.file)
+
+
+def _unsound(entry: Entry, error: Exception) -> UnusableFile:
+    what = f"{entry.name} cannot be unpacked further: {_why(error)}."
+    return UnusableFile("corrupt archive", what, "Fetch or pack it anew.", of=entry.name)
+
+
+def _why(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

@@ -1,0 +1,36 @@
+"""Text of PDF files, by pypdf, which bounds what a malicious file may unpack to."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+from workbench.corpus.reading.raw import NoText
+
+MIN_CHARACTERS_A_PAGE = 10  # a scan whose pages only bear a stamp or a number has no text
+
+
+def pdf_text(data: bytes) -> str:
+    """The text of all pages, with an empty line between two. Raises `NoText`."""
+    import pypdf
+    from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError
+
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of each slip that it gets over
+    pages: list[str] = []
+    try:
+        with pypdf.PdfReader(io.BytesIO(data)) as reader:
+            if reader.is_encrypted and not reader.decrypt(""):
+                raise NoText("encrypted PDF", "It opens with a password alone.")
+            for page in reader.pages:
+                pages.append(page.extract_text().strip())
+    except (FileNotDecryptedError, DependencyError) as error:
+        raise NoText("encrypted PDF", str(error)) from None
+    except (PyPdfError, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+        # A broken file ends in whatever its pieces are mistaken for; nothing of it is kept.
+        raise NoText("broken PDF", f"{type(error).__name__}: {error}") from None
+    except (RecursionError, AssertionError, NotImplementedError, OSError, MemoryError) as error:
+        raise NoText("broken PDF", f"{type(error).__name__}: {error}") from None
+    text = "\n\n".join(page for page in pages if page)
+    if len(text) < MIN_CHARACTERS_A_PAGE * max(len(pages), 1) or text.isspace():
+        raise NoText("PDF without text", f"{len(pages)} pages hold {len(text)} characters: they may be scans.")
+    return text
