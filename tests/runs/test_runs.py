@@ -21,7 +21,7 @@ from tests.road import import_recipe, make, pretrain_recipe, tokenizer_recipe, w
 from workbench import durable
 from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
-from workbench.runs.plan import plan
+from workbench.runs.plan import checkpoints_differ, plan
 from workbench.runs.refusals import require_usable
 from workbench.runs.submit import resume, stop, submit, wait
 from workbench.runs.supervisor import Supervisor
@@ -102,6 +102,16 @@ def test_a_pretraining_makes_its_shards_and_learns(project: Project, catalog: Ca
     alias = artifacts.resolve(project, catalog, "model", "alias")
     assert (alias.identity, alias.digest) == (made.identity, made.digest)
     assert not any(problems for *_, problems in artifacts.verify(project))
+    # With other checkpoints it is trained again, to the same model.
+    more = {"checkpoints.save_steps": 50, "checkpoints.keep_last": 9}
+    (state,) = make(project, catalog, pretrain_recipe("kept", steps=150, **more))
+    kept = artifacts.resolve(project, catalog, "model", "kept")
+    assert (state.reason, kept.digest) == ("", made.digest)
+    assert [path.name[-3:] for path in runs.checkpoints(project, kept.run or "")] == ["050", "100", "150"]
+    for settings, differ in ((more, True), ({}, False)):
+        [*_, step] = plan(project, catalog, [pretrain_recipe(steps=150, **settings)])
+        assert (step.action, step.artifact) == ("made", made)
+        assert checkpoints_differ(step.recipe.model_dump(mode="json", exclude_none=True), made.recipe) is differ
 
 
 def test_stop_writes_a_checkpoint_and_resume_gives_the_losses_of_never_stopping(

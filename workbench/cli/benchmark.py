@@ -89,7 +89,10 @@ def _steps(model: str, wanted: str) -> Sequence[int | None]:
     made = resolve_any(project, catalog, model, KINDS)
     kept = runs.checkpoints(project, made.run) if made.run else []
     if not kept:
-        raise WorkbenchError(f"The run that made {made.id} has kept no checkpoint.", "Leave --checkpoints out.")
+        again = ""
+        if made.run is not None and "checkpoints" in made.recipe:
+            again = ", or train it again: the same recipe with --name NEW --save-steps N --keep-last K"
+        raise WorkbenchError(f"The run that made {made.id} has kept no checkpoint.", f"Leave --checkpoints out{again}.")
     return [int(path.name.removeprefix("step-")) for path in kept]
 
 

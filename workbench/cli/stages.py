@@ -15,7 +15,7 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
 from workbench.recipes.fields import RecipeField, nested, recipe_fields
 from workbench.recipes.load import POSITIONAL, STAGES, read_recipes
-from workbench.runs.plan import Step, plan
+from workbench.runs.plan import Step, checkpoints_differ, plan
 from workbench.runs.submit import submit
 from workbench.store import artifacts, runs
 from workbench.store.catalog import Catalog
@@ -146,11 +146,18 @@ def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool) 
 def _announce(step: Step) -> None:
     if step.action == "made":
         assert step.artifact is not None
-        note(f"{step.recipe.stage}: skipped, {step.kind}/{step.artifact.id} is made already")
+        again = "; --name NEW trains it again, with the checkpoints that are asked for" if _kept_otherwise(step) else ""
+        note(f"{step.recipe.stage}: skipped, {step.kind}/{step.artifact.id} is made already{again}")
     elif step.action == "active":
         note(f"{step.recipe.stage}: {step.run} is making {step.kind}/{step.name} already; waiting for it")
     elif step.action == "resume":
         note(f"{step.recipe.stage}: going on with {step.run} from its last checkpoint")
+
+
+def _kept_otherwise(step: Step) -> bool:
+    """Whether a training that was done before kept other checkpoints than are asked for now."""
+    assert step.artifact is not None
+    return checkpoints_differ(step.recipe.model_dump(mode="json", exclude_none=True), step.artifact.recipe)
 
 
 def _result(project: Project, catalog: Catalog, step: Step, run_id: str | None) -> dict[str, Any]:

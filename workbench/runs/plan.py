@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
@@ -255,6 +255,12 @@ def _resumable(project: Project, catalog: Catalog, identity: str, name: str) -> 
         if runs.checkpoints(project, row["id"]) or any((folder / name).exists() for name in WRITTEN):
             return row["id"]
     return None
+
+
+def checkpoints_differ(asked: Mapping[str, Any], done: Mapping[str, Any]) -> bool:
+    """Whether two recipes of the same training, as plain values, keep other checkpoints: what is trained is the same,
+    but what is left of the way there is not."""
+    return "checkpoints" in asked and asked["checkpoints"] != done.get("checkpoints")
 
 
 def require_fit(project: Project, catalog: Catalog, step: Step) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from workbench import durable
@@ -26,20 +27,22 @@ def devices() -> list[str]:
     return [part.strip() for part in visible.split(",")] if visible else [EVERYTHING]
 
 
-def try_acquire(run: str, created: float, wanted: list[str]) -> str | None:
-    """Take the devices unless one of them is held or awaited longer; then, the run in front. Call again to wait on."""
+def try_acquire(run: str, created: float, wanted: list[str], project: Path | None = None) -> str | None:
+    """Take the devices unless one of them is held or awaited longer; then, the run in front, with its project where
+    that is another than the folder `project`. Call again to wait on."""
     with _entries() as entries:
         mine = next((entry for entry in entries if entry["pid"] == os.getpid() and entry["run"] == run), None)
         if mine is None:
             mine = {
                 "run": run, "pid": os.getpid(), "started": process_started(os.getpid()),
-                "created": created, "devices": wanted, "holds": False,
+                "created": created, "devices": wanted, "holds": False, "project": str(project or ""),
             }  # fmt: skip
             entries.append(mine)
         for other in entries:
             in_front = other["holds"] or other["created"] < mine["created"]
             if other is not mine and in_front and _overlap(other["devices"], wanted):
-                return other["run"]
+                elsewhere = other.get("project", "") not in ("", mine.get("project"))
+                return f"{other['run']} of {other['project']}" if elsewhere else other["run"]
         mine["holds"] = True
         return None
 

@@ -27,6 +27,7 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
 from workbench.reporting import explain
 from workbench.runs import slots
+from workbench.runs.plan import checkpoints_differ
 from workbench.runs.submit import child_environment
 from workbench.store import artifacts, events, runs
 from workbench.store.catalog import Catalog, open_catalog
@@ -76,11 +77,12 @@ class Supervisor:
         self.wait_for_inputs()
         made = self.made(self.run.produces, self.run.identity, prefer=self.run.name)
         inputs = {role: self.input(role) for role in self.run.inputs}
-        if made is not None:
+        asked = yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8"))
+        if made is not None and (made.name == self.run.name or not checkpoints_differ(asked, made.recipe)):
             self.take_over(made, inputs)
             return
         self.wait_for_devices()
-        recipe = recipe_from(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
+        recipe = recipe_from(asked)
         job = contract.Job(
             run=self.run.id,
             stage=self.run.stage,
@@ -125,7 +127,9 @@ class Supervisor:
     def wait_for_devices(self) -> None:
         if not self.run.accelerator:
             return
-        while in_front := self.about_to_start() or slots.try_acquire(self.run.id, self.run.created, slots.devices()):
+        while in_front := self.about_to_start() or slots.try_acquire(
+            self.run.id, self.run.created, slots.devices(), self.project.root
+        ):
             self.raise_if_stopped()
             self.wait_reason(f"waiting for the device: {in_front} is in front")
             time.sleep(POLL_SECONDS)

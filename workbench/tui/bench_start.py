@@ -88,7 +88,7 @@ def _steps(project: Project, made: ArtifactRow) -> list[int]:
     if not kept:
         raise WorkbenchError(
             f"The run that made {made.id} has kept no checkpoint.",
-            "Train again with checkpoints that are kept: `checkpoints` in its recipe.",
+            "Train it again by another name, with more that are kept: `checkpoints` in its recipe.",
         )
     return [int(path.name.removeprefix("step-")) for path in kept]
 
