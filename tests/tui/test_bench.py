@@ -380,6 +380,22 @@ async def test_the_history_is_a_curve_over_the_steps(measured: Project, app_on: 
         await until(pilot, lambda: isinstance(pilot.app.screen, BenchScreen))
 
 
+async def test_the_history_of_an_export_is_that_of_its_model(measured: Project, app_on: AppOn) -> None:
+    async with app_on(measured).run_test(size=(80, 24)) as pilot:
+        await at_bench(pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, BenchScreen)
+        screen.do_model("base-q8")
+        await pilot.press("h")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen) and pilot.app.screen.points)
+        points = pilot.app.screen.points  # type: ignore[attr-defined]
+        assert [(step, model.model) for step, model, _ in points] == [
+            (200, "base@200"), (400, "base@400"), (600, "base@600"), (800, "base@800"), (1000, "base-q8"),
+        ]  # fmt: skip
+        # What goes by itself covers the curve, and no point.
+        assert pilot.app.screen.query_one("#points").region.bottom <= pilot.app.screen.query_one("#curve").region.y
+
+
 async def test_every_kept_checkpoint_is_benchmarked_in_the_same_way(measured: Project, app_on: AppOn) -> None:
     with open_catalog(measured) as catalog:
         (made,) = catalog.rows("SELECT run FROM artifacts WHERE id = 'base'")

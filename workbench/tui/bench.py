@@ -239,17 +239,20 @@ def difference_in_words(row: TaskComparison) -> str:
 
 
 def history(
-    models: Iterable[Gathered], identity: str, row: Row, last_step: int | None
+    models: Iterable[Gathered], identity: str, row: Row, last_step: int | None, trained: str | None = None
 ) -> list[tuple[int | None, Gathered, Figure]]:
     """(step, what was measured, its figure) of a model's checkpoints by their steps, then of the finished model, which
-    stands at `last_step` if that is known."""
-    found = [
-        (model, figure)
-        for model in models
-        if model.key[0] == identity and (figure := figure_of(model, row)) is not None
+    stands at `last_step` if that is known. The checkpoints are those of the identity `trained`, where that is another:
+    of the model that an export was made from."""
+    found = [(model, figure) for model in models if (figure := figure_of(model, row)) is not None]
+    checkpoints = [
+        (model.step, model, figure)
+        for model, figure in found
+        if model.step is not None and model.key[0] == (trained or identity)
     ]
-    checkpoints = [(model.step, model, figure) for model, figure in found if model.step is not None]
-    finished = [(last_step, model, figure) for model, figure in found if model.step is None]
+    finished = [
+        (last_step, model, figure) for model, figure in found if model.step is None and model.key[0] == identity
+    ]
     return [*sorted(checkpoints, key=lambda point: point[0] or 0), *finished]
 
 

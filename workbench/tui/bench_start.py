@@ -66,13 +66,21 @@ def benchmark_checkpoints(app: WorkbenchApp, model: Gathered) -> None:
 
 def _model_of(live: Live, model: Gathered) -> ArtifactRow:
     """Raises `WorkbenchError` for what has no checkpoints."""
-    identity = model.key[0]
-    made = next((item for item in live.artifacts if item.kind == "model" and item.identity == identity), None)
+    made = trained(live, model.key[0])
     if made is None:
         raise WorkbenchError(f"{model.model} is no model of this project.", "Choose a model that was trained here.")
     if made.run is None:
         raise WorkbenchError(f"{made.id} was not trained here.", "Choose a model that was.")
     return made
+
+
+def trained(live: Live, identity: str) -> ArtifactRow | None:
+    """The model of this identity; or the one whose training an export or a merged adapter of this identity is of."""
+    of_kind = {(item.kind, item.id): item for item in live.artifacts}
+    made = next((item for item in live.artifacts if item.identity == identity), None)
+    while made is not None and "steps" not in made.report and (source := of_kind.get(made.inputs.get("model", ("", "")))):
+        made = source
+    return made if made is not None and made.kind == "model" else None
 
 
 def _recipe_of(live: Live, model: Gathered) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from workbench.benchmarks import report
 from workbench.benchmarks.results import Figure
 from workbench.tui import actions, safe
 from workbench.tui.bench import Gathered, Row, history
-from workbench.tui.bench_start import benchmark_checkpoints
+from workbench.tui.bench_start import benchmark_checkpoints, trained
 from workbench.tui.live import Changes
 from workbench.tui.screens.base import WorkbenchScreen, entitle
 from workbench.tui.screens.bench_items import ItemsScreen
@@ -34,7 +34,8 @@ Point = tuple[int | None, Gathered, Figure]
 
 
 class HistoryScreen(WorkbenchScreen):
-    """The curve above, its points below."""
+    """The points above, the curve below: sentences that go by themselves stand at the foot of the screen. An export
+    is shown with the checkpoints of the model that it was made from."""
 
     PLACE = "history"
     BINDINGS = actions.bindings("history")
@@ -57,10 +58,10 @@ class HistoryScreen(WorkbenchScreen):
         return f"{safe.line(self.model_name)} over its training"
 
     def body(self) -> ComposeResult:
-        with Vertical(id="curve", classes="pane"):
-            yield Chart(empty="Nothing was measured.")
         with Vertical(id="points", classes="pane"):
             yield Table(COLUMNS, self.cells, key=lambda point: point[1].model)
+        with Vertical(id="curve", classes="pane"):
+            yield Chart(empty="Nothing was measured.")
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
@@ -68,19 +69,14 @@ class HistoryScreen(WorkbenchScreen):
     def show(self, changes: Changes) -> None:
         self._draw()
 
-    def _last_step(self) -> int | None:
-        """The finished model's, as its training has reported it."""
-        live, identity = self.app.live, self.chosen.key[0]
-        reports = [item.report for item in live.artifacts if item.identity == identity] if live is not None else []
-        step = reports[0].get("steps") if reports else None
-        return step if isinstance(step, int) else None
-
     def _draw(self) -> None:
         row = Row(
             task=self.row.task, metric=self.metric, group=self.row.group, members=self.row.members,
             higher_is_better=self.row.higher_is_better,
         )  # fmt: skip
-        self.points = history(self.models, self.chosen.key[0], row, self._last_step())
+        made = self.app.live and trained(self.app.live, self.chosen.key[0])
+        last_step = made.report.get("steps") if made else None
+        self.points = history(self.models, self.chosen.key[0], row, last_step, made.identity if made else None)
         scale = 100.0 if report.unit(self.metric) else 1.0
         placed = [(step, figure) for step, _, figure in self.points if step is not None]
         spans = [
