@@ -1,13 +1,20 @@
 """Where the words of a text are, all at once, with a number for each that says which word it is.
 
-A word is what Unicode's Annex 29 calls one, simplified: a run of letters, digits and marks, in which a full stop, an
-apostrophe or an underscore may stand between two of them (`don't`, `e.g`, `3.14`, `snake_case`); any other sign is a
-word of its own, together with its repetitions (`...`, `=====`). White space is what `str.split` takes for it. In
-scripts that do without spaces (Han, kana, Thai, Lao, Myanmar, Khmer) each letter is a word, so that a pair of words
-is what is called a bigram of characters there.
+What a word is follows the rules of English tokenisers (spaCy's, which datatrove uses; Penn Treebank's) as far as they
+can be told from neighbouring characters:
 
-Tokenisers by rules of each language (spaCy's, which datatrove uses) part more at hyphens and contractions, and keep
-addresses whole; tests/corpus/test_cleaning_parity.py says how often that decides about a document.
+- White space, as `str.split` has it, parts words. A run of letters, digits and marks is one.
+- A sign at an end of such a run is a word of its own, each one; but `- / \\ @ ~ | ^ +`, and a full stop before a word,
+  stay with it: `--help`, `/usr`, `.txt`. A full stop after a word is its own, except in `J.` and `e.g.`; so is `...`.
+- Signs between two such characters stay with them: `3.14`, `snake_case`, `std::move`, `f(x`; but a hyphen parts
+  (`well - known`, not `UTF-8`), a comma between letters does, `/ : = < >` before a letter do, and so does a full stop
+  between a small letter and a capital one.
+- Contractions part as `it 's` and `do n't`.
+- In scripts without spaces (Han, kana, Thai, Lao, Myanmar, Khmer) each letter is a word, so that a pair of words there
+  is what is called a bigram of characters. Signs beyond ASCII are words of their own everywhere.
+
+What tokenisers know of each language (abbreviations, addresses, `cannot`) is left out; how often that decides about a
+document is in tests/corpus/test_cleaning_parity.py.
 """
 
 from __future__ import annotations
@@ -18,9 +25,10 @@ from functools import cache
 
 import numpy as np
 
-SPACE, SIGN, DIGIT, LETTER, ALONE, ATTACHED = 0, 1, 2, 6, 14, 16  # LETTER and ALONE have the bits of DIGIT, too
+# Classes of characters; LETTER has the bits of DIGIT, ALONE those of both.
+SPACE, SIGN, DIGIT, LETTER, ALONE, ATTACHED, SOFT = 0, 1, 2, 6, 14, 16, 32
 _WORD_BIT, _LETTER_BIT, _ALONE_BIT = 2, 4, 8
-_JOINERS = (".", "'", "’", "_")
+_SOFT = r".-/\@~|^+"
 
 _UNSPACED = (
     (0x0E00, 0x0EFF),  # Thai, Lao
@@ -122,29 +130,66 @@ def _begins(characters: np.ndarray, classes: np.ndarray) -> np.ndarray:
     begins = classes != SPACE
     if len(classes) < 2:
         return begins
-    before, here = classes[:-1], classes[1:]
-    joined = ((before & (_WORD_BIT | ATTACHED)) != 0) & (here & _WORD_BIT != 0) & (here & _ALONE_BIT == 0)
-    joined &= before & _ALONE_BIT == 0
-    joined |= (here == ATTACHED) & (before != SPACE)
-    joined |= (characters[1:] == characters[:-1]) & (here == SIGN)
-    # A joiner between two word characters belongs to them, and so does what follows it.
-    inner = np.flatnonzero(
-        _joins(characters[1:-1])
-        & (classes[:-2] & _WORD_BIT != 0)
-        & (classes[2:] & _WORD_BIT != 0)
-        & ((classes[:-2] | classes[2:]) & _ALONE_BIT == 0)
-    )
-    joined[inner] = True
-    joined[inner + 1] = True
+    word = ((classes & (_WORD_BIT | ATTACHED)) != 0) & ((classes & _ALONE_BIT) == 0)
+    soft = classes == SOFT
+    either = word | soft
+    joined = either[:-1] & either[1:]
+    joined &= ~(word[:-1] & (characters[1:] == ord(".")))
+    joined |= (classes[1:] == ATTACHED) & begins[:-1]
     begins[1:] &= ~joined
+    signs = soft | (classes == SIGN)
+    edges = np.flatnonzero(signs[1:] != signs[:-1]) + 1
+    if signs[0]:
+        edges = edges[1:]  # signs at the text's beginning are between nothing
+    runs = edges[: len(edges) // 2 * 2].reshape(-1, 2)  # first sign, and what follows the last
+    inner = word[runs[:, 0] - 1] & word[runs[:, 1]]
+    _mark_inner_signs(characters, classes, runs[inner], begins)
+    stops = np.flatnonzero(characters[1:] == ord(".")) + 1
+    stops = stops[classes[stops - 1] == LETTER]
+    begins[stops[begins[stops - 1] | (characters[stops - 2] == ord("."))]] = False
     return begins
 
 
-def _joins(characters: np.ndarray) -> np.ndarray:
-    found = characters == ord(_JOINERS[0])
-    for joiner in _JOINERS[1:]:
-        if ord(joiner) <= np.iinfo(characters.dtype).max:
-            found |= characters == ord(joiner)
+def _mark_inner_signs(characters: np.ndarray, classes: np.ndarray, runs: np.ndarray, begins: np.ndarray) -> None:
+    """Say in `begins` which signs between two word characters, and what follows them, begin a word."""
+    firsts, afters = runs[:, 0], runs[:, 1]
+    lone = afters - firsts == 1
+    sign = characters[firsts]
+    left, right = classes[firsts - 1] & _LETTER_BIT != 0, classes[afters] & _LETTER_BIT != 0
+    contracts = lone & left & right & _among(sign, "'’")
+    parts = lone & right & _among(sign, "/:=<>")
+    parts |= lone & left & right & (sign == ord(","))
+    parts |= lone & (right | ~left) & (sign == ord("-"))
+    dot = sign == ord(".")
+    parts |= ~lone & dot & (characters[afters - 1] == ord("."))
+    parts |= lone & dot & (_ascii_case(characters[firsts - 1]) == -1) & (_ascii_case(characters[afters]) == 1)
+    parts |= ~contracts & ((sign > 127) | (characters[afters - 1] > 127))
+    begins[firsts[parts]] = True
+    begins[afters[parts]] = True
+    joins = ~(parts | contracts)
+    begins[firsts[joins & lone]] = False
+    begins[afters[joins]] = False
+    for first, after in zip(firsts[joins & ~lone].tolist(), afters[joins & ~lone].tolist(), strict=True):
+        begins[first:after] = False
+    apostrophes = firsts[contracts]
+    begins[apostrophes + 1] = False
+    negations = apostrophes[(characters[apostrophes - 1] == ord("n")) & (characters[apostrophes + 1] == ord("t"))]
+    begins[negations] = False
+    begins[negations - 1] = True
+
+
+def _ascii_case(characters: np.ndarray) -> np.ndarray:
+    """int8 [characters]: 1 for a capital letter of ASCII, -1 for a small one."""
+    capital = (characters >= ord("A")) & (characters <= ord("Z"))
+    small = (characters >= ord("a")) & (characters <= ord("z"))
+    return capital.astype(np.int8) - small
+
+
+def _among(characters: np.ndarray, chosen: str) -> np.ndarray:
+    found = np.zeros(len(characters), bool)
+    for character in chosen:
+        if ord(character) <= np.iinfo(characters.dtype).max:
+            found |= characters == ord(character)
     return found
 
 
@@ -211,4 +256,4 @@ def _class(code: int) -> int:
         case "Mn" | "Mc" | "Me" | "Cf":
             return ATTACHED
         case _:
-            return SIGN
+            return SOFT if chr(code) in _SOFT else SIGN
