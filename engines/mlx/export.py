@@ -15,7 +15,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load, quantize_model, save_config, save_model
 from safetensors import safe_open
 
-from engines.adapters import is_adapter
+from engines.adapters import is_adapter, read_config
 from engines.awkward import AWKWARD_STRINGS
 from engines.companions import copy_companions
 from engines.export_check import (
@@ -87,13 +87,16 @@ class _Export:
         mx.clear_cache()
         # Opened as mlx-lm opens it, not as it lies in memory.
         model, tokenizer = load(str(self.output))[:2]
+        kinds = _kinds(model, quantization)
+        if not device.on_metal():
+            model.set_dtype(mx.float32)  # see `open_causal_lm`
         figures = self._compared(model, self.recipe.check_tokens, quantization, KL_SHARES[quantization])
         if loss := figures.loss(quantization):
             self.reporter.emit(
                 Warned(message=f"{loss}; mlx-8bit costs less." if quantization == "mlx-4bit" else f"{loss}.")
             )
         files = [*self.output.glob("*.safetensors")]
-        size, kinds = sum(path.stat().st_size for path in files), _kinds(model, quantization)
+        size = sum(path.stat().st_size for path in files)
         report = {
             "name": self.recipe.title(),
             "model": self.recipe.model,
@@ -145,7 +148,8 @@ class _Export:
     def _quantise(self, bits: int) -> int:
         """Quantise the model in memory, and say so in its configuration; how many weights share a scale.
 
-        What is not quantised is kept in 16 bits, which is what Macs multiply fastest.
+        What is not quantised, and the scales, are in 16 bits: bfloat16 if the checkpoint is, else float16, whose
+        scales are finer: on a random model of 8 bits a mean KL of 0.4% instead of 2.3% of what it says at all.
         """
         layers = {
             name: module.weight.shape[-1]
@@ -170,8 +174,10 @@ class _Export:
                     f"{left[first]} weights are no multiple of {group}."
                 )
             )
-        kept = mx.float16 if str(self.config.get("dtype", self.config.get("torch_dtype"))) == "float16" else mx.bfloat16
+        stored = self.config.get("dtype") or self.config.get("torch_dtype")
+        kept = mx.bfloat16 if stored == "bfloat16" else mx.float16
         self.model.set_dtype(kept)
+        self.config["dtype"] = device.dtype_name(kept)
         self.model, self.config = quantize_model(self.model, self.config, group, bits)
         return group
 
@@ -181,6 +187,10 @@ class _Export:
         save_config(dict(self.config), self.output / "config.json")
         copy_companions(self.folder, self.output, template=self.tokenizer.chat_template)
         (self.output / HELD_OUT).unlink(missing_ok=True)  # an export is not trained further
+        # By the model's architecture transformers may choose a class with rules of its own: Qwen's normalises to NFC.
+        path = self.output / "tokenizer_config.json"
+        stored = read_config(path) if path.is_file() else {}
+        durable.write_json(path, stored | {"tokenizer_class": "PreTrainedTokenizerFast"})
         if (self.folder / GENERATION_CONFIG).is_file():
             (self.output / GENERATION_CONFIG).write_bytes((self.folder / GENERATION_CONFIG).read_bytes())
 

@@ -166,6 +166,11 @@ def _merged(folder: Path, model: PreTrainedModel) -> Any:
 def _open_config(folder: Path) -> PretrainedConfig:
     if not (folder / "config.json").is_file():
         raise WorkbenchError(f"{folder} is no model: config.json is missing.", "Give a Hugging Face model folder.")
+    if "quantization" in read_config(folder / "config.json"):
+        raise WorkbenchError(
+            f"The weights in {folder} are in a number format of MLX, which the pytorch engine does not read.",
+            "Use --engine mlx, or the model that they were made from.",
+        )
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
