@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from workbench.benchmarks import task_data
+from tests.benchmarks.measured import text_item
+from workbench.benchmarks import statistics, task_data, texts
 from workbench.benchmarks.panels import choices
 from workbench.benchmarks.tasks import LoadedTask, load_tasks
 from workbench.errors import WorkbenchError
@@ -102,13 +103,25 @@ def test_rows_of_text(tmp_path: Path) -> None:
 
 
 def test_a_text_file_is_cut_and_loses_nothing(tmp_path: Path) -> None:
-    text = "".join(f"line {n}\n" for n in range(6000))
+    text = "".join(f"line {n}\n" for n in range(36_000))  # 0.4 MB
     (tmp_path / "a.txt").write_text(text)
     data = task_data.add(tmp_path, "mine", [tmp_path / "a.txt"])
     passages = [row["text"] for row in task_data.rows(tmp_path, data)[0]]
     assert "".join(passages) == text
-    assert len(passages) == 3
+    assert len(passages) == 23
     assert min(len(passage) for passage in passages) >= 16 << 10
+
+
+def test_a_short_text_has_an_interval() -> None:
+    """One document of 12 KB, in lines or in one: passages of 2 KiB, of which 5 are enough."""
+    for text in ("".join(f"line {n}\n" for n in range(1200)), "word " * 2400 + " \n"):
+        passages = texts.passages(text)
+        assert "".join(passages) == text
+        assert len(passages) == 5
+        items = [text_item("mine", number, 1000.0 + number, len(passage)) for number, passage in enumerate(passages)]
+        found = statistics.figure("bits_per_byte", items, higher_is_better=False)
+        assert found is not None
+        assert (found.low or 0) < found.value < (found.high or 0)
 
 
 @pytest.mark.parametrize(

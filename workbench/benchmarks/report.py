@@ -60,6 +60,13 @@ def interval(metric: str, figure: Figure) -> str:
     return f"{score(metric, figure.low)} to {score(metric, figure.high)}"
 
 
+def no_interval(n: int) -> str:
+    """Why a score of `n` items has no interval, in the column where it would stand."""
+    from workbench.benchmarks.statistics import FEWEST
+
+    return "too few items" if n < FEWEST else "not known"
+
+
 def setting(found: Setting) -> str:
     """A setting in a few words: "0-shot, no chat template, first 200"."""
     parts = [f"{found.shots}-shot", "chat template" if found.chat_template else "no chat template"]

@@ -5,9 +5,12 @@ Perplexity is that of the whole text either way; pieces give it an error bar, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 PASSAGE_BYTES = 16 << 10  # some windows of most contexts; windows do not see each other in any case
+LEAST_BYTES = 2 << 10  # of a passage: a window of a short context
+PASSAGES = 20  # that a short text is cut into, so that its score has an interval
 
 
 def pages(text: str) -> list[str]:
@@ -25,21 +28,32 @@ def pages(text: str) -> list[str]:
 
 
 def passages(text: str) -> list[str]:
-    """Text cut at line ends into passages of at least `PASSAGE_BYTES`; joined they are the text."""
-    found = list(_passages(text))
-    if len(found) > 1 and len(found[-1].encode()) < PASSAGE_BYTES:
+    """Text cut at line ends, else between words, into passages of `PASSAGE_BYTES` or a little more; joined they are
+    the text. A text that would have few of them is cut into `PASSAGES`, of at least `LEAST_BYTES`."""
+    least = min(PASSAGE_BYTES, max(LEAST_BYTES, len(text.encode()) // PASSAGES))
+    found = list(_passages(text, least))
+    if len(found) > 1 and len(found[-1].encode()) < least:
         found[-2:] = [found[-2] + found[-1]]
     return found
 
 
-def _passages(text: str) -> Iterator[str]:
+def _passages(text: str, least: int) -> Iterator[str]:
     passage: list[str] = []
     size = 0
-    for line in text.splitlines(keepends=True):
-        passage.append(line)
-        size += len(line.encode())
-        if size >= PASSAGE_BYTES:
+    for piece in _pieces(text):
+        passage.append(piece)
+        size += len(piece.encode())
+        if size >= least:
             yield "".join(passage)
             passage, size = [], 0
     if passage:
         yield "".join(passage)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Lines; those that are longer than a passage may be, by their words."""
+    for line in text.splitlines(keepends=True):
+        if len(line) <= LEAST_BYTES:
+            yield line
+        else:
+            yield from re.findall(r"\s*\S+|\s+", line)

@@ -91,7 +91,7 @@ def show(as_json: bool, name: str, panel: str | None) -> None:
                     name_of_task if first else "",
                     metric,
                     f"{report.score(metric, figure.value)}{report.unit(metric)}",
-                    report.interval(metric, figure),
+                    report.interval(metric, figure) or report.no_interval(figure.n or task.n),
                     f"{figure.n or task.n:,}",
                     f"{task.truncated:,}" if task.truncated and first else "",
                     f"{task.answer_tokens:.0f}" if task.answer_tokens is not None and first else "",

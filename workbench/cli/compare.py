@@ -182,7 +182,7 @@ def _difference(row: TaskComparison) -> Text:
 
 def _interval(row: TaskComparison) -> str:
     if row.low is None or row.high is None:
-        return ""
+        return report.no_interval(row.n)
     return f"{report.signed(row.metric, row.low)} to {report.signed(row.metric, row.high)}"
 
 

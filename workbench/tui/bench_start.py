@@ -78,7 +78,9 @@ def trained(live: Live, identity: str) -> ArtifactRow | None:
     """The model of this identity; or the one whose training an export or a merged adapter of this identity is of."""
     of_kind = {(item.kind, item.id): item for item in live.artifacts}
     made = next((item for item in live.artifacts if item.identity == identity), None)
-    while made is not None and "steps" not in made.report and (source := of_kind.get(made.inputs.get("model", ("", "")))):
+    while (
+        made is not None and "steps" not in made.report and (source := of_kind.get(made.inputs.get("model", ("", ""))))
+    ):
         made = source
     return made if made is not None and made.kind == "model" else None
 
