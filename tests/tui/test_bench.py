@@ -32,6 +32,8 @@ from workbench.tui.screens.dialogs import Confirm, ErrorDialog
 from workbench.tui.screens.form import FormScreen
 from workbench.tui.screens.menu import Menu
 from workbench.tui.widgets.chart import Chart
+from workbench.tui.widgets.fields import Fold, Pick
+from workbench.tui.widgets.form_row import Row
 from workbench.tui.widgets.interval import interval
 from workbench.tui.widgets.painted import Painted
 from workbench.tui.widgets.reader import Reader
@@ -394,6 +396,25 @@ async def test_the_history_of_an_export_is_that_of_its_model(measured: Project, 
         ]  # fmt: skip
         # What goes by itself covers the curve, and no point.
         assert pilot.app.screen.query_one("#points").region.bottom <= pilot.app.screen.query_one("#curve").region.y
+
+
+async def test_the_form_offers_panels_and_says_what_is_not_set(measured: Project, app_on: AppOn) -> None:
+    (measured.root / "panels").mkdir()
+    (measured.root / "panels" / "mine.yaml").write_text("tasks: [arc_easy, hellaswag]\n")
+    async with app_on(measured).run_test(size=(120, 36)) as pilot:
+        await at_bench(pilot)
+        pilot.app.open_form("benchmark", {})  # type: ignore[attr-defined]
+        await until(pilot, lambda: "the project's own" not in text_of(pilot) and "panel" in text_of(pilot))
+        panel = next(row.control for row in pilot.app.screen.query(Row) if row.field.path == "panel")
+        assert isinstance(panel, Pick)
+        assert panel.options[0] == ("mine", "2 tasks, the project's own")
+        assert {"quick", "base", "instruct", "code", "quantisation"} < {value for value, _ in panel.options}
+        for fold in pilot.app.screen.query(Fold):
+            fold.focus()
+            await pilot.press("enter")
+        await until(pilot, lambda: any(row.field.path == "chat_template" for row in pilot.app.screen.query(Row)))
+        put = next(row.control for row in pilot.app.screen.query(Row) if row.field.path == "chat_template")
+        assert str(put.render()) == "‹ not set ›"
 
 
 async def test_every_kept_checkpoint_is_benchmarked_in_the_same_way(measured: Project, app_on: AppOn) -> None:

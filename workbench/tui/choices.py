@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from workbench import figures
+from workbench.errors import WorkbenchError
 from workbench.recipes.fields import RecipeField
 from workbench.recipes.pretrain import SIZES
 from workbench.tui import model_tree, outlook
@@ -17,8 +19,11 @@ def options(item: RecipeField, live: Live | None) -> list[Option]:
         return [
             (name, f"{shape.num_hidden_layers} layers of width {shape.hidden_size}") for name, shape in SIZES.items()
         ]
+    if item.path == "panel":
+        return _panels(live)
     if not item.artifact:
-        return [(value, "") for value in item.choices or (("true", "false") if item.type is bool else ())]
+        unset = [("", "not set")] if item.type is bool and item.default is None else []
+        return [*unset, *((value, "") for value in item.choices or (("true", "false") if item.type is bool else ()))]
     nothing = [] if item.required else [("", "none")]
     if live is None:
         return nothing
@@ -32,6 +37,22 @@ def options(item: RecipeField, live: Live | None) -> list[Option]:
         if run.produces in item.artifact:
             newest_first.setdefault(run.name, f"being made by {run.id}")
     return [*nothing, *newest_first.items()]
+
+
+def _panels(live: Live | None) -> list[Option]:
+    """The panels, the project's own first, with the number of tasks and groups that they name."""
+    from workbench.benchmarks.panels import Panel, names
+
+    if live is None:
+        return []
+    root, found = live.project.root, []
+    for name, file in sorted(names(root).items(), key=lambda item: root not in item[1].parents):
+        try:
+            size = figures.counted(len(Panel.read(root, name).tasks), "tasks")
+        except WorkbenchError as error:
+            size = error.what
+        found.append((name, f"{size}, the project's own" if root in file.parents else size))
+    return found
 
 
 def choose_artifacts(draft: Draft, live: Live | None) -> None:

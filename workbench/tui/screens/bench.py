@@ -150,6 +150,8 @@ class BenchScreen(ScoresScreen):
             given["model"] = str(self.chosen.results.model.get("id") or "")
             if self.panel not in (None, "", bench.EVERY_PANEL):
                 given["panel"] = self.panel or ""
+            elif self.panel == "":
+                given["tasks"] = "\n".join(self.chosen.results.tasks)
         self.app.open_form("benchmark", given)
 
     def why_not_new(self, _: str = "") -> str | None:

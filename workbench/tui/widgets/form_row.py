@@ -19,7 +19,7 @@ Control = LineField | LinesField | Pick
 
 def control(item: RecipeField, text: str, options: Sequence[tuple[str, str]], *, types: bool) -> Control:
     """What a field is typed or chosen with; `text` stands in it. `types`: also what is not among the options."""
-    if not item.many and not types and (item.artifact or item.choices or item.type is bool):
+    if not item.many and not types and (options or item.artifact or item.choices or item.type is bool):
         return Pick(item.name, options, text or shown_value(item.default))
     if item.many:
         return LinesField(text, placeholder=_hint(item))
