@@ -48,6 +48,8 @@ def make_stage(root: Path, stage: str, recipe: dict, inputs: dict[str, Path] | N
     directory.mkdir()
     output.mkdir()
     plain = {"stage": stage, **recipe}
+    if stage == "tokenizer" and inputs:
+        inputs = {f"{role}.0": folder for role, folder in inputs.items()}
     return Stage(
         Job(run=str(number), stage=stage, recipe=plain, inputs=inputs or {}, output=output, directory=directory)
     )

@@ -45,7 +45,7 @@ def test_the_registry_finds_it():
     assert isinstance(engine, Engine)
     capabilities = engine.capabilities()
     assert capabilities.available
-    assert capabilities.stages == ("import", "tokenizer", "shards", "import-chat", "template-chat")
+    assert {"import", "tokenizer", "shards", "import-chat"} < set(capabilities.stages)
     with pytest.raises(WorkbenchError, match="runs no models"):
         engine.load(Path("model"))
 
@@ -170,7 +170,7 @@ def test_shards_need_bos_and_eos(stage, python_corpus, tmp_path):
     from tokenizers import Tokenizer, models
 
     Tokenizer(models.BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(WorkbenchError, match=r"lacks <\|bos\|> or <\|eos\|>"):
+    with pytest.raises(WorkbenchError, match="names no token that begins or ends a document"):
         stage("shards", {"corpus": python_corpus.output, "tokenizer": tmp_path})
 
 

@@ -26,10 +26,17 @@ EXAMPLES = {
         "workbench import ~/texts --name books",
         "workbench import notes.md 'logs/*.jsonl' --text-field body --name notes",
     ],
-    "tokenizer": ["workbench tokenizer --corpus books --vocab-size 4096 --name bpe-4k"],
+    "tokenizer": [
+        "workbench tokenizer --corpus books --vocab-size 4096 --name bpe-4k",
+        "workbench tokenizer --corpus web=0.7 --corpus code=0.3 --kind bpe --vocab-size 32000 --name t",
+        "workbench tokenizer report t",
+    ],
+    "import-tokenizer": ["workbench import-tokenizer ~/models/Qwen3-0.6B --name qwen"],
+    "extend-tokenizer": ["workbench extend-tokenizer bpe-4k --tokens '<|tool|>' --special --name bpe-4k-tools"],
     "shards": ["workbench shards --corpus books --tokenizer bpe-4k"],
     "pretrain": [
         "workbench pretrain --corpus books --tokenizer bpe-4k --size tiny --max-steps 200 --name base",
+        "workbench pretrain --corpus web=0.7 --corpus code=0.3 --phase '0.9: good=0.8, web=0.2' --tokenizer bpe-32k",
         "workbench pretrain --corpus books --tokenizer bpe-4k --launch torchrun --processes 2 --detach",
     ],
     "import-chat": [

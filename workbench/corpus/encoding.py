@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 
-from workbench.corpus.tokenizer import load_tokenizer
+from workbench.corpus.tokenizer import GPT2_PATTERN, load_tokenizer
 
 if TYPE_CHECKING:
     import tiktoken
@@ -114,9 +114,13 @@ def _fast_encoder(folder: Path, exact: ExactEncoder) -> FastEncoder | None:
     except ImportError:
         return None
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    if content["model"]["type"] != "BPE" or not all(added["special"] for added in content["added_tokens"]):
+        return None  # tokens that were added for words are looked for in a text before it is split
     match content["pre_tokenizer"], content["normalizer"]:
         case {"pretokenizers": [{"type": "Split", "pattern": {"Regex": pattern}}, {"type": "ByteLevel"}]}, None:
             pass
+        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}, None:
+            pattern = GPT2_PATTERN
         case _:
             return None
     special = {added["content"]: added["id"] for added in content["added_tokens"]}

@@ -18,15 +18,15 @@ class CorpusEngine(StageEngine):
 
     name = "corpus"
     module = "workbench.corpus"
-    stages = ("import", "tokenizer", "shards", "import-chat", "template-chat")
+    stages = ("import", "tokenizer", "import-tokenizer", "extend-tokenizer", "shards", "import-chat", "template-chat")
     libraries = dict(zip(LIBRARIES, LIBRARIES, strict=True))
     optional = frozenset({"tiktoken"})  # without it, shards take longer
 
     def run_stage(self, job: Job, reporter: Reporter) -> dict[str, Any] | None:
         from workbench.corpus.progress import ProgressReport
-        from workbench.recipes.base import validate
+        from workbench.recipes.base import validate, weighted
         from workbench.recipes.chats import ImportChatRecipe
-        from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
+        from workbench.recipes.corpus import ImportRecipe, ShardsRecipe
 
         progress = ProgressReport(reporter)
 
@@ -40,10 +40,24 @@ class CorpusEngine(StageEngine):
                 recipe = validate(ImportRecipe, job.recipe)
                 return import_corpus(recipe, job.output, job.directory / "work", progress, warn)
             case "tokenizer":
-                from workbench.corpus.tokenizer import train_tokenizer
+                from workbench.corpus.tokenizer_training import Part, train_tokenizer
+                from workbench.recipes.tokenizer import TokenizerRecipe
 
-                recipe = validate(TokenizerRecipe, job.recipe)
-                return train_tokenizer(recipe, job.inputs["corpus"], job.output, progress, warn)
+                wanted = validate(TokenizerRecipe, job.recipe).resolved()
+                named = map(weighted, wanted.corpus)
+                parts = [Part(name, job.inputs[f"corpus.{n}"], weight) for n, (name, weight) in enumerate(named)]
+                return train_tokenizer(wanted, parts, job.output, progress, warn)
+            case "import-tokenizer":
+                from workbench.corpus.tokenizer_changes import import_tokenizer
+                from workbench.recipes.tokenizer import ImportTokenizerRecipe
+
+                return import_tokenizer(validate(ImportTokenizerRecipe, job.recipe), job.output, warn)
+            case "extend-tokenizer":
+                from workbench.corpus.tokenizer_changes import extend_tokenizer
+                from workbench.recipes.tokenizer import ExtendTokenizerRecipe
+
+                extended = validate(ExtendTokenizerRecipe, job.recipe)
+                return extend_tokenizer(extended, job.inputs["tokenizer"], job.output, warn)
             case "shards":
                 from workbench.corpus.tokenise import tokenise
 

@@ -29,7 +29,7 @@ from workbench.corpus.parts import Tokenising, encode_part, parts_of
 from workbench.corpus.pipeline.pool import Pool
 from workbench.corpus.progress import ProgressReport
 from workbench.corpus.shards import ShardWriter
-from workbench.corpus.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from workbench.corpus.tokenizer import load_tokenizer, special_tokens
 from workbench.errors import WorkbenchError
 from workbench.recipes.corpus import ShardsRecipe
 
@@ -111,10 +111,11 @@ def _encoded(
 def _prepared(corpus: Path, tokenizer_folder: Path, work: Path, progress: ProgressReport) -> Tokenising:
     """What is to be done. Parts in `work` of another corpus or tokenizer are swept away."""
     tokenizer = load_tokenizer(tokenizer_folder)
-    bos, eos = (tokenizer.token_to_id(token) for token in SPECIAL_TOKENS[:2])
+    named = special_tokens(tokenizer_folder)
+    bos, eos = (tokenizer.token_to_id(named.get(role, "")) for role in ("bos_token", "eos_token"))
     if bos is None or eos is None:
-        what = f"The tokenizer in {tokenizer_folder} lacks {' or '.join(SPECIAL_TOKENS[:2])}."
-        raise WorkbenchError(what, "Use one that workbench tokenizer trained.")
+        what = f"The tokenizer in {tokenizer_folder} names no token that begins or ends a document."
+        raise WorkbenchError(what, "Bring it in again: workbench import-tokenizer adds what is lacking.")
     parts = parts_of(corpus)
     groups = [(group.file, group.number, group.rows, group.bytes) for part in parts for group in part]
     made_from = {

@@ -1,24 +1,17 @@
-"""Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) trained on a corpus, and its folder.
+"""A tokenizer's folder, and the tokenizers of ours: over bytes, so that any text can be written and reads back exactly.
 
-Text is split by Qwen 2's pattern, which llama.cpp knows as `qwen2`, so that both tokenise alike.
-Every byte is a token of its own, so any text can be written, and reads back exactly.
+Text is split by a rule that llama.cpp knows by name, so that both tokenise alike.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import durable
-from workbench.corpus import documents, sampling
-from workbench.corpus.progress import ProgressReport
 from workbench.errors import WorkbenchError
-from workbench.recipes.corpus import TokenizerRecipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,54 +20,33 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = [
     "<|bos|>", "<|eos|>", "<|pad|>", "<|im_start|>", "<|im_end|>", *(f"<|reserved_{n}|>" for n in range(8)),
 ]  # fmt: skip
-QWEN2_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN2_PATTERN = rf"{_WORDS}|\p{{N}}|{_REST}"
+LLAMA3_PATTERN = rf"{_WORDS}|\p{{N}}{{1,3}}|{_REST}"
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+PATTERNS = {"qwen2": QWEN2_PATTERN, "llama3": LLAMA3_PATTERN, "gpt-2": GPT2_PATTERN}  # smollm's is none alone
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-MEASURED_BYTES = 1 << 20
+CONFIG = "tokenizer_config.json"
 
 
-def train_tokenizer(
-    recipe: TokenizerRecipe,
-    corpus: Path,
-    output: Path,
-    progress: ProgressReport,
-    warn: Callable[[str], None],
-) -> dict[str, Any]:
-    """Train on the corpus in folder `corpus`, write the tokenizer's files into `output`, answer the report."""
-    started = time.monotonic()
-    tokenizer = new_tokenizer()
-    trained_on = _train(tokenizer, recipe, corpus, progress)
-    vocab_size = tokenizer.get_vocab_size()
-    if vocab_size < recipe.vocab_size:
-        warn(
-            f"The corpus has text for {vocab_size:,} of the {recipe.vocab_size:,} tokens asked for; "
-            "the vocabulary is smaller than that."
-        )
-    _write(tokenizer, output)
-    tokenizer.encode_special_tokens = True
-    sample = list(sampling.draw(corpus, MEASURED_BYTES))
-    tokens = sum(map(len, tokenizer.encode_batch_fast(sample, add_special_tokens=False)))
-    return {
-        "vocab_size": vocab_size,
-        "bytes_per_token": round(sum(len(text.encode()) for text in sample) / max(tokens, 1), 4),
-        "trained_on_bytes": trained_on,
-        "seconds": round(time.monotonic() - started, 2),
-        "longest_tokens": _longest(tokenizer),
-    }
-
-
-def new_tokenizer() -> Tokenizer:
-    """An untrained tokenizer with the splitting, decoding and post-processing of ours."""
+def new_tokenizer(pre_tokenizer: str = "qwen2", kind: str = "bpe") -> Tokenizer:
+    """An untrained tokenizer, "bpe" or "unigram", with the splitting, decoding and post-processing of ours."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer = Tokenizer(models.BPE() if kind == "bpe" else models.Unigram())
+    by_pattern = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    gpt2 = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = {
+        "qwen2": lambda: pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated"), by_pattern]
+        ),
+        "llama3": lambda: pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(LLAMA3_PATTERN), behavior="isolated"), by_pattern]
+        ),
+        "gpt-2": lambda: gpt2,
+        "smollm": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), gpt2]),
+    }[pre_tokenizer]()
     tokenizer.decoder = decoders.ByteLevel()
     bos = SPECIAL_TOKENS[0]
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -101,20 +73,28 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def special_tokens(folder: Path) -> dict[str, str]:
+    """The texts that the tokenizer in `folder` names: "bos_token", "eos_token", ... -> text."""
+    path = folder / CONFIG
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    named = {role: config[role] for role in ("bos_token", "eos_token", "pad_token", "unk_token") if config.get(role)}
+    return {role: text["content"] if isinstance(text, dict) else text for role, text in named.items()}
+
+
 def token_byte_lengths(folder: Path) -> np.ndarray:
     """Bytes of UTF-8 that each id stands for, uint32 [vocab_size]; 0 for special tokens.
 
-    Bits per byte divide by their sum. Raises `WorkbenchError` if the tokenizer is not byte-level BPE.
+    Bits per byte divide by their sum. Raises `WorkbenchError` if the tokenizer is not byte-level.
     """
     import numpy as np
 
     path = folder / "tokenizer.json"
     load_tokenizer(folder)  # for its errors
     content = json.loads(path.read_text(encoding="utf-8"))
-    if '"ByteLevel"' not in json.dumps(content.get("decoder")):
+    if not is_byte_level(content):
         raise WorkbenchError(f"{path} is not a byte-level tokenizer.", "Bytes can be counted for those alone.")
     # In a byte-level vocabulary each character stands for one byte.
-    lengths = {number: len(text) for text, number in content["model"]["vocab"].items()}
+    lengths = {number: len(text) for text, number in vocabulary(content).items()}
     for added in content["added_tokens"]:
         lengths[added["id"]] = 0 if added["special"] else len(added["content"].encode())
     result = np.zeros(max(lengths) + 1, np.uint32)
@@ -122,46 +102,19 @@ def token_byte_lengths(folder: Path) -> np.ndarray:
     return result
 
 
-def _train(tokenizer: Tokenizer, recipe: TokenizerRecipe, corpus: Path, progress: ProgressReport) -> int:
-    """Train on a sample of the corpus; answers its size in bytes."""
-    from tokenizers import pre_tokenizers, trainers
-
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    trained_on = 0
-    failures: list[BaseException] = []
-
-    def texts() -> Iterator[str]:
-        nonlocal trained_on
-        progress.begin("reading", total=documents.text_bytes(corpus), unit="bytes")
-        # The trainer shares its work out by sequences: long documents have to come in pieces.
-        for piece in sampling.draw(corpus, recipe.sample_mib << 20, advance=progress.advance):
-            trained_on += len(piece.encode())
-            yield piece
-        progress.begin("merging")
-
-    def work() -> None:
-        try:
-            tokenizer.train_from_iterator(texts(), trainer)
-        except BaseException as error:
-            failures.append(error)
-
-    # Merging calls nothing back: on a thread of its own it cannot keep a stop from being heard.
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.1)
-        progress.check()
-    if failures:
-        raise failures[0]
-    return trained_on
+def is_byte_level(content: dict[str, Any]) -> bool:
+    """Whether a tokenizer.json is over bytes, each written as a character of GPT-2's table."""
+    return '"ByteLevel"' in json.dumps(content.get("decoder"))
 
 
-def _write(tokenizer: Tokenizer, output: Path) -> None:
+def vocabulary(content: dict[str, Any]) -> dict[str, int]:
+    """Text -> id of a tokenizer.json's model; bytes as characters of GPT-2's table."""
+    known = content["model"]["vocab"]
+    return {piece: number for number, (piece, _) in enumerate(known)} if isinstance(known, list) else known
+
+
+def write_tokenizer(tokenizer: Tokenizer, output: Path) -> None:
+    """Write a tokenizer of ours, with its settings and chat template, into `output`."""
     # Not by `tokenizer.save`, whose error on a full disk is a bare Exception.
     durable.write_text(output / "tokenizer.json", tokenizer.to_str(pretty=True))
     bos, eos, pad, im_start, im_end = SPECIAL_TOKENS[:5]
@@ -174,13 +127,5 @@ def _write(tokenizer: Tokenizer, output: Path) -> None:
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }
-    durable.write_json(output / "tokenizer_config.json", config)
+    durable.write_json(output / CONFIG, config)
     shutil.copyfile(CHAT_TEMPLATE, output / "chat_template.jinja")
-
-
-def _longest(tokenizer: Tokenizer) -> list[str]:
-    """The ten longest tokens, longest first."""
-    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
-    learnt = (number for number in vocabulary.values() if number >= len(SPECIAL_TOKENS))
-    texts = [tokenizer.decode([number]) for number in learnt]
-    return sorted(texts, key=lambda text: (-len(text), text))[:10]

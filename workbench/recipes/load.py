@@ -17,7 +17,7 @@ from workbench.recipes.chats import (
     ImportPreferencesRecipe,
     JudgeRecipe,
 )
-from workbench.recipes.corpus import ImportRecipe, ShardsRecipe, TokenizerRecipe
+from workbench.recipes.corpus import ImportRecipe, ShardsRecipe
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.fields import nested
 from workbench.recipes.instructions import SelfInstructRecipe, TemplateChatRecipe
@@ -26,10 +26,13 @@ from workbench.recipes.preference import DpoRecipe, KtoRecipe, OrpoRecipe, Rewar
 from workbench.recipes.pretrain import PretrainRecipe
 from workbench.recipes.reinforcement import GrpoRecipe, PpoRecipe
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
+from workbench.recipes.tokenizer import ExtendTokenizerRecipe, ImportTokenizerRecipe, TokenizerRecipe
 
 STAGES: dict[str, type[Recipe]] = {
     "import": ImportRecipe,
     "tokenizer": TokenizerRecipe,
+    "import-tokenizer": ImportTokenizerRecipe,
+    "extend-tokenizer": ExtendTokenizerRecipe,
     "shards": ShardsRecipe,
     "pretrain": PretrainRecipe,
     "import-chat": ImportChatRecipe,
@@ -57,6 +60,8 @@ STAGES: dict[str, type[Recipe]] = {
 POSITIONAL = {
     "import": "sources",
     "import-model": "source",
+    "import-tokenizer": "source",
+    "extend-tokenizer": "tokenizer",
     "merge-adapter": "model",
     "import-chat": "sources",
     "template-chat": "sources",

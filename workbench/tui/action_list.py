@@ -61,7 +61,7 @@ def _judging(place: str) -> tuple[Action, ...]:
 
 STAGES = (
     ("import", "Import text", "SOURCE... --name NAME", "Read text files into a corpus."),
-    ("tokenizer", "Train a tokenizer", "--corpus CORPUS", "Learn a byte-level BPE vocabulary from a corpus."),
+    ("tokenizer", "Train a tokenizer", "--corpus CORPUS", "Learn a vocabulary over bytes from one corpus or several."),
     ("pretrain", "Pretrain", "--corpus CORPUS --tokenizer TOKENIZER", "Train a model from scratch."),
     ("import-model", "Bring in a model", "SOURCE --name NAME", "Make a model folder or a GGUF file the project's."),
     ("import-chat", "Import chats", "SOURCE... --name NAME", "Read conversations, of eight formats."),
@@ -218,6 +218,10 @@ ACTIONS = (
     Action(id="chat.stop", key="escape", title="Stop", help="Stop the answer, and keep what came of it."),
     Action(id="chat.write", key="i,enter", title="Write", help="To the line that one writes on."),
     Action(id="chat.model", key="m", title="Model", argument="MODEL", help="Open another model; the talk stays."),
+    Action(
+        id="chat.engine", key="e", title="Engine", argument="ENGINE", footer=False,
+        help="Open the model with another engine; the talk stays.",
+    ),
     Action(
         id="chat.settings", key="t", title="Settings", argument="KEY VALUE",
         help="How answers are drawn: temperature, top_p, max_tokens and so on.",

@@ -17,7 +17,7 @@ from workbench.tui.stages import absolute_sources
 
 FIRST = {
     "import": ("sources", "name"),
-    "tokenizer": ("corpus", "vocab_size", "name"),
+    "tokenizer": ("corpus", "kind", "vocab_size", "name"),
     "pretrain": ("corpus", "tokenizer", "model.size", "schedule.max_steps", "name"),
     "export": ("model", "quantization", "name"),
     "benchmark": ("model", "panel", "tasks", "limit", "name"),
