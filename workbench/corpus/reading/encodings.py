@@ -56,7 +56,9 @@ def is_text(data: bytes, encoding: str = "") -> bool:
     total = sum(map(len, windows))
     controls = sum(len(window) - len(window.translate(None, _CONTROLS)) for window in windows)
     nuls = sum(window.count(0) for window in windows)
-    return controls <= MAX_CONTROLS * total and nuls <= MAX_NULS * total
+    if controls <= MAX_CONTROLS * total and nuls <= MAX_NULS * total:
+        return True
+    return bool(_wide(data))
 
 
 def find_encoding(data: bytes, *, hint: str = "", whole: bool = True) -> str:
@@ -80,7 +82,7 @@ def find_encoding(data: bytes, *, hint: str = "", whole: bool = True) -> str:
         return "utf-8"
     if hint and fits(data, hint):
         return hint
-    return _detected(data[:SAMPLE_BYTES]) or "utf-8"
+    return _detected(_ended(data[:SAMPLE_BYTES])) or "utf-8"
 
 
 def codec_of(name: str) -> str:
@@ -136,6 +138,12 @@ def _wide(data: bytes) -> str:
     if even > 20 * odd:
         return "utf-16-be" if is_text(sample, "utf-16-be") else ""
     return ""
+
+
+def _ended(sample: bytes) -> bytes:
+    """The sample up to its last line end or space, if it has one, so that it ends with a whole character."""
+    end = max(sample.rfind(b"\n"), sample.rfind(b" "))
+    return sample[: end + 1] if end >= 0 else sample
 
 
 def _detected(sample: bytes) -> str:

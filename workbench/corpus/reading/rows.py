@@ -14,6 +14,7 @@ from workbench.corpus.reading.raw import Raw, Reject, UnusableFile
 from workbench.corpus.reading.text import utf8_blocks
 
 JSON_LINE_FACTOR = 4  # a line of JSON is longer than its text: an escape takes 6 bytes for 2 or 3 of UTF-8
+CSV_CELL_FACTOR = 2  # a cell that is longer than a document is cut; the parser takes 4 bytes for each character of it
 LANGUAGE_KEYS = ("language", "lang")
 LICENCE_KEYS = ("license", "licence", "licenses")
 REMEDY = "Name the one that holds the text with --text-field."
@@ -61,7 +62,7 @@ def read_jsonl(entry: Entry) -> Iterator[Raw | Reject]:
 
 def read_csv(entry: Entry) -> Iterator[Raw | Reject]:
     """Rows of CSV or TSV with a header; a cell may hold line ends."""
-    field, limit = entry.options.text_field, entry.options.max_document_bytes
+    field, limit = entry.options.text_field, entry.options.max_document_bytes * CSV_CELL_FACTOR
     csv.field_size_limit(limit)
     bad = 0  # bytes of the row that is being read
 

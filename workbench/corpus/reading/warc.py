@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from workbench.corpus.reading.encodings import byte_order_mark, codec_of, is_text
-from workbench.corpus.reading.entry import Entry, printable
+from workbench.corpus.reading.entry import BLOCK_BYTES, Entry, printable
 from workbench.corpus.reading.raw import MAX_BINARY_BYTES, Kind, Raw, Reject, UnusableFile
 
 if TYPE_CHECKING:
@@ -36,16 +37,19 @@ def read_warc(entry: Entry) -> Iterator[Raw | Reject]:
         number = -1
         try:
             # All types are iterated over, so that the position is a record's number in its file.
-            for record in ArchiveIterator(content, parse_http=False, max_header_len=1 << 16, fsspec_args=False):
+            stream = _Forward(content)
+            for record in ArchiveIterator(stream, parse_http=False, max_header_len=1 << 16, fsspec_args=False):
                 number += 1
                 if record.record_type & wanted:
                     yield from _document(entry, record, number)
         except OSError as error:
             if error.errno is not None:
                 raise
-            why = str(error).splitlines()[0].rstrip(".")
-            what = f"{entry.name} cannot be read after {number + 1:,} records: {why}."
-            raise UnusableFile("corrupt WARC", what, "Fetch it anew.") from None
+            raise _unsound(entry, number, error) from None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust, in which fastwarc is written
+                raise
+            raise _unsound(entry, number, error) from None
         if number < 0:
             what = f"{entry.name} holds no WARC record."
             raise UnusableFile("corrupt WARC", what, "Check that it is a WARC or WET file.")
@@ -85,6 +89,36 @@ def _document(entry: Entry, record: WarcRecord, number: int) -> Iterator[Raw | R
             return
     raw = entry.raw(data, number, kind=kind, encoding=encoding or codec_of(charset), language=_language(record))
     yield dataclasses.replace(raw, source=_source(entry, record))
+
+
+class _Forward:
+    """A stream that goes forward only, for a reader that asks where it is."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+        self._place = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._place += len(data)
+        return data
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        target = offset if whence == io.SEEK_SET else self._place + offset
+        if whence == io.SEEK_END or target < self._place:
+            raise io.UnsupportedOperation("seek")
+        while self._place < target and self.read(min(target - self._place, BLOCK_BYTES)):
+            pass
+        return self._place
+
+
+def _unsound(entry: Entry, number: int, error: BaseException) -> UnusableFile:
+    why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    what = f"{entry.name} cannot be read after {number + 1:,} records: {why}."
+    return UnusableFile("corrupt WARC", what, "Fetch it anew.")
 
 
 def _language(record: WarcRecord) -> str | None:
