@@ -64,7 +64,7 @@ def opener(path: Path, asked: str | None = None) -> str:
     able = openers(path)
     if asked is None:
         return able[0]
-    require_opener(asked)
+    _require_name(asked)
     if asked not in able and asked in BUILT_IN:
         weights = {"llamacpp": "a GGUF file", "mlx": "a model in MLX's number formats"}.get(able[0], "a whole model")
         raise WorkbenchError(
@@ -81,15 +81,19 @@ def opener_of_several(path: Path, asked: str | None) -> str:
 
 def require_opener(name: str) -> None:
     """Raises `WorkbenchError` if no engine of this name opens models for generating here."""
+    _require_name(name)
+    able = engine(name).capabilities()
+    if not able.available:
+        raise WorkbenchError(able.reason, able.install and f"Install it: {able.install}")
+
+
+def _require_name(name: str) -> None:
     able = [*WHOLE, "llamacpp", *(other for other in names() if other not in BUILT_IN)]
     if name not in able:
         remedy = f"Models are opened by: {', '.join(able)}."
         if name not in names():
             raise WorkbenchError(f"There is no engine called {name!r}.", remedy)
         raise WorkbenchError(f"The engine {name} opens no model.", remedy)
-    found = engine(name).capabilities()
-    if not found.available:
-        raise WorkbenchError(found.reason, found.install and f"Install it: {found.install}")
 
 
 def _is_quantised_by_mlx(folder: Path) -> bool:

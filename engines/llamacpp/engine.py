@@ -22,7 +22,11 @@ class LlamaCppEngine:
         if libraries.missing():
             reason, _ = build.why_missing()
             return Capabilities(
-                available=False, versions=libraries.versions(), reason=reason, install=libraries.INSTALL
+                available=False,
+                stages=("export",),
+                versions=libraries.versions(),
+                reason=reason,
+                install=libraries.INSTALL,
             )
         return Capabilities(
             available=True,

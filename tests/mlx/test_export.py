@@ -51,12 +51,24 @@ def export(checkpoint: Path, folder: Path, quantization: str, listener: Listener
     return output
 
 
+@pytest.fixture(scope="module")
+def exports(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Listener]]:
+    """Folder of the export, and what was said meanwhile, by format."""
+    found = {}
+    for quantization in ("mlx-8bit", "mlx-4bit"):
+        listener = Listener()
+        found[quantization] = (
+            export(checkpoint, tmp_path_factory.mktemp(quantization), quantization, listener),
+            listener,
+        )
+    return found
+
+
 @pytest.mark.parametrize(("quantization", "bits", "most"), [("mlx-8bit", 8.5, 0.001), ("mlx-4bit", 4.5, 0.3)])
 def test_what_is_written_is_the_checkpoint_in_fewer_bits(
-    checkpoint: Path, tmp_path: Path, quantization: str, bits: float, most: float
+    checkpoint: Path, exports: dict[str, tuple[Path, Listener]], quantization: str, bits: float, most: float
 ) -> None:
-    listener = Listener()
-    folder = export(checkpoint, tmp_path, quantization, listener)
+    folder, listener = exports[quantization]
     report = listener.all(Finished)[0].report
     assert json.loads((folder / "check.json").read_text()) == report
     assert {path.name for path in folder.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
@@ -79,11 +91,12 @@ def test_what_is_written_is_the_checkpoint_in_fewer_bits(
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 1 - most
 
 
-def test_an_export_is_chatted_with_on_mlx_without_being_told(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:
-    folder = export(checkpoint, tmp_path, "mlx-8bit")
+def test_an_export_is_chatted_with_on_mlx_without_being_told(
+    checkpoint: Path, exports: dict[str, tuple[Path, Listener]], capsys: Any
+) -> None:
+    folder, _ = exports["mlx-8bit"]
     assert registry.opener(folder) == "mlx"
     assert registry.opener(checkpoint) == "pytorch"
-    capsys.readouterr()
     cli.main(["chat", str(folder), "--prompt", "The value", "--temperature", "0"], standalone_mode=False)
     said = capsys.readouterr().out.strip()
     model = MlxEngine().load(folder)
@@ -93,8 +106,10 @@ def test_an_export_is_chatted_with_on_mlx_without_being_told(checkpoint: Path, t
     model.close()
 
 
-def test_such_a_folder_is_not_taken_for_a_whole_model(checkpoint: Path, tmp_path: Path) -> None:
-    folder = export(checkpoint, tmp_path, "mlx-4bit")
+def test_such_a_folder_is_not_taken_for_a_whole_model(
+    exports: dict[str, tuple[Path, Listener]], tmp_path: Path
+) -> None:
+    folder, _ = exports["mlx-4bit"]
     with pytest.raises(WorkbenchError, match="does not open exported, which is a model in MLX's number formats"):
         registry.opener(folder, "pytorch")
     with pytest.raises(WorkbenchError, match="a number format of MLX, which the pytorch engine does not read"):

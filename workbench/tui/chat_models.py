@@ -35,8 +35,11 @@ class ChatModel:
 
 def engines_of(model: ChatModel) -> list[tuple[str, str, str | None]]:
     """(engine, on what it computes, why it cannot open the model here, or None) of those that open such models."""
-    found = []
+    found: list[tuple[str, str, str | None]] = []
     for name in registry.openers(model.path):
+        if name == "pytorch":  # always installed, and asking it would load PyTorch into this process
+            found.append((name, "", None))
+            continue
         able = registry.engine(name).capabilities()
         why_not = None if able.available else f"{able.reason} {able.install}".strip()
         found.append((name, ", ".join(able.devices), why_not))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from workbench import figures
+from collections.abc import Mapping
+from functools import cache
+
+from workbench import figures, registry
+from workbench.contract import Capabilities
 from workbench.errors import WorkbenchError
 from workbench.recipes.fields import RecipeField
+from workbench.recipes.load import STAGES
 from workbench.recipes.pretrain import SIZES
 from workbench.tui import model_tree, outlook
 from workbench.tui.draft import Draft
@@ -13,8 +18,11 @@ from workbench.tui.live import Live
 Option = tuple[str, str]  # value, what is known of it
 
 
-def options(item: RecipeField, live: Live | None) -> list[Option]:
+def options(item: RecipeField, live: Live | None, stage: str) -> list[Option]:
     """The values of a field that is a choice; artifacts newest first, then those that are being made."""
+    if item.path == "engine":
+        unset = [("", "derived")] if item.default is None else []
+        return [*unset, *((name, ", ".join(able.devices)) for name, able in engines(stage, item.default).items())]
     if item.path == "model.size":
         return [
             (name, f"{shape.num_hidden_layers} layers of width {shape.hidden_size}") for name, shape in SIZES.items()
@@ -55,18 +63,45 @@ def _panels(live: Live | None) -> list[Option]:
     return found
 
 
+def why_not(item: RecipeField, stage: str) -> dict[str, str]:
+    """Value -> why this machine cannot do it, and the line that mends that."""
+    if item.path != "engine":
+        return {}
+    return {
+        name: f"{able.reason} {able.install}".strip()
+        for name, able in engines(stage, item.default).items()
+        if not able.available
+    }
+
+
+@cache
+def engines(stage: str, usual: str | None) -> Mapping[str, Capabilities]:
+    """The engines that run `stage`, or open the models that it reads, also those that cannot here; `usual` is first."""
+    answers = "model_engine" in vars(STAGES[stage])
+    found = {name: Capabilities(available=True) for name in (registry.WHOLE[:1] if answers else (usual,)) if name}
+    for name in registry.names():
+        # PyTorch is always installed, and to ask it would load it into this process.
+        if name in found or name == "pytorch":
+            continue
+        able = registry.engine(name).capabilities()
+        if name in registry.WHOLE or name not in registry.BUILT_IN if answers else stage in able.stages:
+            found[name] = able
+    return found
+
+
 def choose_artifacts(draft: Draft, live: Live | None) -> None:
     """An artifact for every field that must name one: the newest, and a tokenizer of the chosen corpus."""
     for item in draft.fields.values():
         if not item.artifact or not item.required or draft.texts.get(item.path):
             continue
-        known = [value for value, _ in options(item, live)]
+        known = [value for value, _ in options(item, live, draft.stage)]
         if item.artifact == ("tokenizer",) and live is not None:
-            corpus = outlook.named(live.artifacts, "corpus", draft.texts.get("corpus", ""))
+            first = draft.texts.get("corpus", "").partition("\n")[0].partition("=")[0]
+            corpus = outlook.named(live.artifacts, "corpus", first)
             fitting = [
                 made.name
                 for made in reversed(live.artifacts)
-                if corpus and made.kind == "tokenizer" and made.inputs.get("corpus") == ("corpus", corpus.id)
+                if corpus and made.kind == "tokenizer" and ("corpus", corpus.id) in made.inputs.values()
             ]
             known = [*fitting, *known]
         if known:

@@ -134,6 +134,23 @@ class ChatScreen(Talk):
         elif model:
             self.do_model(model)
 
+    def why_not_engine(self, _: str = "") -> str | None:
+        return self.why_not_write() or self.why_not_model()
+
+    def do_engine(self, argument: str = "") -> None:
+        assert self.model is not None
+        if argument:
+            self.open(self.model.with_engine(argument))
+            return
+        from workbench.tui.screens.menu import Choice, Menu
+
+        choices = [
+            Choice(name, (), "", name, safe.line(devices), why_not and safe.line(why_not))
+            for name, devices, why_not in chat_models.engines_of(self.model)
+        ]
+        menu = Menu(f"Open {safe.line(self.model.name)} with", choices, chosen=self.model.engine)
+        self.app.push_screen(menu, lambda name: self.do_engine(name) if name else None)
+
     def _ask_for_a_file(self) -> None:
         self.app.ask_line("Open the GGUF file", lambda path: self.do_model(path) if path else None, hint="its path")
 

@@ -98,8 +98,11 @@ class FormScreen(WorkbenchScreen):
 
     def _row(self, item: RecipeField) -> Row:
         text = self.draft.texts.get(item.path, "")
-        known = choices.options(item, self.app.live)
-        return Row(item, control(item, text, known, types=self.draft.takes_files(item)))
+        known = choices.options(item, self.app.live, self.draft.stage)
+        made = control(item, text, known, types=self.draft.takes_files(item))
+        if isinstance(made, Pick):
+            made.why_not = choices.why_not(item, self.draft.stage)
+        return Row(item, made)
 
     def rows(self) -> Iterator[Row]:
         yield from self.query(Row)
@@ -120,7 +123,7 @@ class FormScreen(WorkbenchScreen):
         if changes.artifacts or changes.runs:
             for row in self.rows():
                 if row.field.artifact and isinstance(row.control, Pick):
-                    row.control.set_options(choices.options(row.field, self.app.live))
+                    row.control.set_options(choices.options(row.field, self.app.live, self.draft.stage))
             if changes.artifacts:
                 self._bring_up_to_date()
 
@@ -233,7 +236,10 @@ class FormScreen(WorkbenchScreen):
         if not (narrow and len(row.field.description) > self.size.width - 4):  # two lines are all there is room for
             said.append((("  " if narrow else "\n") + " · ".join(about(row.field)), "muted"))
         if row.field.artifact and not isinstance(row.control, Pick):
-            known = ", ".join(value for value, _ in choices.options(row.field, self.app.live)) or "none yet"
+            known = (
+                ", ".join(value for value, _ in choices.options(row.field, self.app.live, self.draft.stage))
+                or "none yet"
+            )
             said.append((f"{'  ' if narrow else chr(10)}in this project: {known}", "muted"))
         words.say(*said)
 

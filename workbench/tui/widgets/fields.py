@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
@@ -115,6 +115,7 @@ class Pick(Field, Painted, Static, can_focus=True):
         """`options` are (value, what is known of it)."""
         super().__init__(markup=False, id=id)
         self.title, self.options, self.value = title, list(options), value
+        self.why_not: Mapping[str, str] = {}  # value -> why it cannot be chosen here
 
     def set_options(self, options: Sequence[tuple[str, str]], value: str | None = None) -> None:
         """Other values to choose from, and another chosen one."""
@@ -142,7 +143,7 @@ class Pick(Field, Painted, Static, can_focus=True):
             self.post_message(FieldChanged(self, value))
 
     def action_step(self, by: int) -> None:
-        values = [value for value, _ in self.options]
+        values = [value for value, _ in self.options if value not in self.why_not]
         if values:
             place = values.index(self.value) if self.value in values else -by
             self.choose(values[(place + by) % len(values)])
@@ -152,7 +153,9 @@ class Pick(Field, Painted, Static, can_focus=True):
 
         if self.options:
             choices = [
-                Choice(value, (), "", safe.line(value or hint), safe.line(hint if value else ""))
+                Choice(
+                    value, (), "", safe.line(value or hint), safe.line(hint if value else ""), self.why_not.get(value)
+                )
                 for value, hint in self.options
             ]
             menu = Menu(self.title, choices, chosen=self.value)

@@ -1,0 +1,101 @@
+"""Which engine: a form offers those of this machine and greys the others; the chat opens a model with another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from textual.pilot import Pilot
+
+from engines.mlx import engine as mlx_engine
+from tests.tui.drive import loaded, until, words_of
+from workbench.store.project import Project
+from workbench.tui import choices
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.chat_models import chat_models, engines_of
+from workbench.tui.screens.chat import ChatScreen
+from workbench.tui.screens.form import FormScreen, Row
+from workbench.tui.screens.menu import Menu
+from workbench.tui.widgets.fields import Fold, Pick
+
+AppOn = Callable[..., WorkbenchApp]
+
+
+@pytest.fixture
+def without_mlx(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(mlx_engine, "find_spec", lambda name: None)
+    choices.engines.cache_clear()
+    yield
+    choices.engines.cache_clear()
+
+
+async def engine_row(pilot: Pilot[str], stage: str) -> Row:
+    await loaded(pilot)
+    pilot.app.open_form(stage)  # type: ignore[attr-defined]
+    await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen) and pilot.app.screen.focused)
+    screen = pilot.app.screen
+    assert isinstance(screen, FormScreen)
+    fold = next(fold for fold in screen.query(Fold) if fold.title == "more")
+    fold.focus()
+    await pilot.press("enter")
+    await until(pilot, lambda: any(row.field.path == "engine" for row in screen.rows()))
+    return next(row for row in screen.rows() if row.field.path == "engine")
+
+
+async def test_an_engine_that_is_missing_is_greyed_with_the_line_that_installs_it(
+    without_mlx: None, example: Project, app_on: AppOn
+) -> None:
+    async with app_on(example).run_test(size=(120, 36)) as pilot:
+        row = await engine_row(pilot, "sft")
+        pick = row.control
+        assert isinstance(pick, Pick)
+        assert [value for value, _ in pick.options] == ["pytorch", "mlx"]
+        pick.focus()
+        await pilot.press("right")
+        assert pick.value == "pytorch"  # there is no other
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Menu))
+        assert "mlx and mlx-lm cannot be found. pip install 'llm-workbench[mlx]'" in words_of(pilot)
+        await pilot.press("down", "enter")
+        assert isinstance(pilot.app.screen, Menu)
+        assert pick.value == "pytorch"
+
+
+async def test_what_is_written_says_which_engines_there_are(example: Project, app_on: AppOn) -> None:
+    pytest.importorskip("mlx")
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        pick = (await engine_row(pilot, "benchmark")).control
+        assert isinstance(pick, Pick)
+        assert [value for value, _ in pick.options] == ["", "pytorch", "mlx"]
+        pick.focus()
+        await pilot.press("right", "right")
+        assert pick.value == "mlx"
+        assert pilot.app.screen.draft.check().recipe.model_engine() == "mlx"  # type: ignore[attr-defined]
+
+
+def test_each_stage_has_the_engines_that_run_it() -> None:
+    assert [*choices.engines("export", None)] == ["llamacpp", "mlx"]
+    assert [*choices.engines("merge-adapter", "pytorch")] == ["pytorch"]
+    assert [*choices.engines("pretrain", "pytorch")] == ["pytorch", "mlx"]
+
+
+async def test_the_chat_opens_its_model_with_the_engine_that_is_chosen(
+    without_mlx: None, example: Project, app_on: AppOn
+) -> None:
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        await pilot.press("g", "c")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.live.loaded)  # type: ignore[attr-defined]
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        model = next(model for model in chat_models(example, pilot.app.live.artifacts) if model.kind == "model")  # type: ignore[attr-defined]
+        assert [name for name, _, why_not in engines_of(model) if why_not is None] == ["pytorch"]
+        opened = []
+        screen.open = opened.append  # type: ignore[method-assign]
+        screen.model = model
+        screen.do_engine()
+        await until(pilot, lambda: isinstance(pilot.app.screen, Menu))
+        assert "mlx and mlx-lm cannot be found." in words_of(pilot)
+        await pilot.press("escape")
+        screen.do_engine("mlx")  # named: it is opened, and its process says what is missing
+        assert [(item.id, item.engine) for item in opened] == [(model.id, "mlx")]
