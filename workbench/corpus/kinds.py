@@ -121,3 +121,8 @@ def language_of(name: str) -> str | None:
     """The programming language that a file's name tells."""
     path = PurePath(name.lower())
     return NAMED.get(path.name) or LANGUAGES.get(path.suffix)
+
+
+def is_programming_language(name: str | None) -> bool:
+    """Whether `name` is a programming language as `language_of` names it, and no human one's code."""
+    return name in _LANGUAGES or name in NAMED.values() or name == "jupyter notebook"
