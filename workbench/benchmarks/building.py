@@ -236,6 +236,8 @@ def reachable() -> bool:
         return False
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    if type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
+        error = error.__cause__  # it says only that there was an error
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "") or type(error).__name__
     return text.rstrip(".")
