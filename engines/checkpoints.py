@@ -43,7 +43,6 @@ class Progress:
     seconds: float = 0.0  # of training, over all attempts
     compiled: bool = False
     eval_loss: float | None = None  # the newest
-    eval_bits_per_byte: float | None = None
     eval_step: int = 0
     best_eval_loss: float | None = None
     best_step: int = 0

@@ -21,6 +21,8 @@ STAGES = {
     "dpo": "preference:prefer",
     "orpo": "preference:prefer",
     "kto": "preference:prefer",
+    "ppo": "ppo:ppo",
+    "grpo": "grpo:grpo",
     "export": "export:export",
 }
 """Stage -> the module and function that run it."""
@@ -37,7 +39,8 @@ class MlxEngine:
     def capabilities(self) -> Capabilities:
         missing = [name for module, name in LIBRARIES.items() if find_spec(module) is None]
         if missing:
-            return Capabilities(available=False, reason=f"{' and '.join(missing)} cannot be found.", install=INSTALL)
+            reason = f"{' and '.join(missing)} cannot be found."
+            return Capabilities(available=False, stages=tuple(STAGES), reason=reason, install=INSTALL)
         versions = library_versions()
         try:
             from engines.mlx import device
@@ -45,7 +48,11 @@ class MlxEngine:
             name = device.name()
         except Exception as error:  # a broken installation: it is found, and its library does not load
             return Capabilities(
-                available=False, versions=versions, reason=f"mlx cannot be imported: {error}", install=INSTALL
+                available=False,
+                stages=tuple(STAGES),
+                versions=versions,
+                reason=f"mlx cannot be imported: {error}",
+                install=INSTALL,
             )
         return Capabilities(
             available=True,

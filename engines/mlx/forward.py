@@ -5,10 +5,10 @@ mlx-lm's models take no mask; each layer asks its cache for one. `Documents` is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -92,35 +92,63 @@ def head(model: Any) -> Any:
     return model.lm_head if "lm_head" in model else model.model.embed_tokens
 
 
+class TokenStatistics(NamedTuple):
+    """Of the targets [batch, length], float32; 0 for `IGNORED` ones. Only `losses` is differentiable."""
+
+    losses: mx.array  # nats
+    entropy: mx.array  # of the distribution, in nats
+    right: mx.array  # 1 where the target is the likeliest token
+
+
 def token_losses(model: Any, hidden_BLD: mx.array, targets_BL: mx.array) -> mx.array:
     """Nats of each target, float32 [batch, length]; 0 for `IGNORED` ones. Differentiable."""
+    return _of_logits(model, hidden_BLD, targets_BL, _losses)[0]
+
+
+def token_statistics(
+    model: Any, hidden_BLD: mx.array, targets_BL: mx.array, *, temperature: float = 1.0
+) -> TokenStatistics:
+    """What the logits, divided by `temperature`, say of the targets."""
+
+    def statistics(logits_CV: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
+        logits_CV = logits_CV / temperature if temperature != 1.0 else logits_CV
+        fixed_CV, counts_C = mx.stop_gradient(logits_CV), targets_C != IGNORED
+        normaliser_C1 = mx.logsumexp(fixed_CV, axis=-1, keepdims=True)
+        entropy_C = normaliser_C1[:, 0] - (mx.exp(fixed_CV - normaliser_C1) * fixed_CV).sum(-1)
+        right_C = counts_C & (mx.argmax(fixed_CV, axis=-1) == targets_C)
+        return *_losses(logits_CV, targets_C), mx.where(counts_C, entropy_C, 0.0), right_C.astype(mx.float32)
+
+    return TokenStatistics(*_of_logits(model, hidden_BLD, targets_BL, statistics))
+
+
+def _losses(logits_CV: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
+    nats_C = nn.losses.cross_entropy(logits_CV, mx.maximum(targets_C, 0))
+    return (mx.where(targets_C == IGNORED, 0.0, nats_C),)
+
+
+def _of_logits(
+    model: Any,
+    hidden_BLD: mx.array,
+    targets_BL: mx.array,
+    read: Callable[[mx.array, mx.array], Sequence[mx.array]],
+) -> list[mx.array]:
+    """What `read(logits, targets)`, both float32 and of some tokens, says of each target: arrays [batch, length]."""
     hidden_TD, targets_T = hidden_BLD.reshape(-1, hidden_BLD.shape[-1]), targets_BL.reshape(-1)
     weight_VD = head(model).weight
 
-    def losses(hidden_CD: mx.array, weight_VD: mx.array, targets_C: mx.array) -> mx.array:
-        logits_CV = (hidden_CD @ weight_VD.T).astype(mx.float32)
-        nats_C = nn.losses.cross_entropy(logits_CV, mx.maximum(targets_C, 0))
-        return mx.where(targets_C == IGNORED, 0.0, nats_C)
+    def found(hidden_CD: mx.array, weight_VD: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
+        return read((hidden_CD @ weight_VD.T).astype(mx.float32), targets_C)
 
     chunk = _chunk(weight_VD)
     if targets_T.size <= chunk:
-        return losses(hidden_TD, weight_VD, targets_T).reshape(targets_BL.shape)
-    parts = []
-    for begin in range(0, targets_T.size, chunk):
-        # Its gradients are those of its arguments, all of them.
-        again = mx.checkpoint(partial(losses, targets_C=targets_T[begin : begin + chunk]))
-        parts.append(again(hidden_TD[begin : begin + chunk], weight_VD))
-    return mx.concatenate(parts).reshape(targets_BL.shape)
-
-
-def likeliest(model: Any, hidden_BLD: mx.array) -> mx.array:
-    """The likeliest token after each place, [batch, length]."""
-    hidden_TD, weight_VD = hidden_BLD.reshape(-1, hidden_BLD.shape[-1]), head(model).weight
-    chunk = _chunk(weight_VD)
-    parts = [
-        mx.argmax(hidden_TD[begin : begin + chunk] @ weight_VD.T, axis=-1) for begin in range(0, len(hidden_TD), chunk)
-    ]
-    return mx.concatenate(parts).reshape(hidden_BLD.shape[:2])
+        parts = [found(hidden_TD, weight_VD, targets_T)]
+    else:
+        parts = []
+        for begin in range(0, targets_T.size, chunk):
+            # Its gradients are those of its arguments, all of them.
+            again = mx.checkpoint(partial(found, targets_C=targets_T[begin : begin + chunk]))
+            parts.append(again(hidden_TD[begin : begin + chunk], weight_VD))
+    return [mx.concatenate(list(arrays)).reshape(targets_BL.shape) for arrays in zip(*parts, strict=True)]
 
 
 def _chunk(weight_VD: mx.array) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -71,35 +71,23 @@ class Writer:
     def _many(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, ends: Collection[int], numbers: Sequence[int]
     ) -> Iterator[tuple[int, int]]:
-        width = max(len(prompt) for prompt in prompts)
-        padding = [width - len(prompt) for prompt in prompts]
-        ids_BL = np.array([[*[0] * pad, *prompt] for pad, prompt in zip(padding, prompts, strict=True)])
-        cache = [BatchKVCache(padding) for _ in self._model.layers]
-        for begin in range(0, width - 1, READ_TOKENS):
-            self._model(mx.array(ids_BL[:, begin : min(width - 1, begin + READ_TOKENS)]), cache=cache)
-            mx.eval([(layer.keys, layer.values) for layer in cache])
-        rows, last = list(range(len(prompts))), ids_BL[:, -1].tolist()
         generators = [generator_of(sampling.seed, number) for number in numbers]
-        seen_BV: np.ndarray | None = None
-        for _ in range(sampling.max_tokens):
-            logits_AV = np.array(self._model(mx.array(last)[:, None], cache=cache)[:, -1].astype(mx.float32))
-            if seen_BV is None:
-                seen_BV = np.zeros((len(prompts), logits_AV.shape[1]), dtype=np.bool_)
-                for row, prompt in enumerate(prompts):
-                    seen_BV[row, list(prompt)] = True
-            last = []
-            for row, logits_V in zip(rows, logits_AV, strict=True):
-                token = draw(logits_V, sampling, seen_BV[row], generators[row])
-                seen_BV[row, token] = True
-                last.append(token)
-                yield row, token
-            going = [place for place, token in enumerate(last) if token not in ends]
-            if not going:
-                return
-            if len(going) < len(rows):
-                for layer in cache:
-                    layer.filter(mx.array(going))
-                rows, last = [rows[place] for place in going], [last[place] for place in going]
+        seen: list[np.ndarray] = []
+
+        def drawn(logits_AV: np.ndarray, rows: Sequence[int], place: int) -> list[int]:
+            if not seen:
+                for prompt in prompts:
+                    seen.append(np.zeros(logits_AV.shape[1], dtype=np.bool_))
+                    seen[-1][list(prompt)] = True
+            tokens = [
+                draw(logits_V, sampling, seen[row], generators[row])
+                for row, logits_V in zip(rows, logits_AV, strict=True)
+            ]
+            for row, token in zip(rows, tokens, strict=True):
+                seen[row][token] = True
+            return tokens
+
+        yield from decode(self._model, prompts, drawn, max_tokens=sampling.max_tokens, ends=ends)
 
     def _reused(self, prompt: Sequence[int]) -> list[Any]:
         """A cache that holds as much of the prompt's beginning as the kept one has of it, but for the last token."""
@@ -113,3 +101,36 @@ class Writer:
     @staticmethod
     def _offset(cache: Sequence[Any]) -> int:
         return int(cache[0].offset) if hasattr(cache[0], "offset") else 0
+
+
+def decode(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    draw: Callable[[np.ndarray, Sequence[int], int], list[int]],
+    *,
+    max_tokens: int,
+    ends: Collection[int],
+) -> Iterator[tuple[int, int]]:
+    """(row, id) of the answers to several prompts, one token of each at a time; an end token is a row's last.
+
+    `draw(logits_AV, rows, place)` chooses the ids of token `place`; rows that have ended leave the cache.
+    """
+    width = max(len(prompt) for prompt in prompts)
+    padding = [width - len(prompt) for prompt in prompts]
+    ids_BL = np.array([[*[0] * pad, *prompt] for pad, prompt in zip(padding, prompts, strict=True)])
+    cache = [BatchKVCache(padding) for _ in model.layers]
+    for begin in range(0, width - 1, READ_TOKENS):
+        model(mx.array(ids_BL[:, begin : min(width - 1, begin + READ_TOKENS)]), cache=cache)
+        mx.eval([(layer.keys, layer.values) for layer in cache])
+    rows, last = list(range(len(prompts))), ids_BL[:, -1].tolist()
+    for place in range(max_tokens):
+        logits_AV = np.array(model(mx.array(last)[:, None], cache=cache)[:, -1].astype(mx.float32))
+        last = draw(logits_AV, rows, place)
+        yield from zip(rows, last, strict=True)
+        going = [number for number, token in enumerate(last) if token not in ends]
+        if not going:
+            return
+        if len(going) < len(rows):
+            for layer in cache:
+                layer.filter(mx.array(going))
+            rows, last = [rows[number] for number in going], [last[number] for number in going]

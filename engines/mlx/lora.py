@@ -69,6 +69,8 @@ def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
         lora.lora_a = mx.random.uniform(-bound, bound, lora.lora_a.shape, key=key)
         adapted.append((name, lora))
     model.update_modules(tree_unflatten(adapted))
+    if "score" in model:  # a reward model's head is new: it is trained as a whole
+        model.score.unfreeze()
 
 
 @contextmanager
@@ -83,11 +85,17 @@ def without_adapter(model: nn.Module) -> Iterator[None]:
 
 
 def adapter_weights(model: nn.Module) -> dict[str, mx.array]:
-    """PEFT's names -> weights in PEFT's layout: A [rank, inputs], B [outputs, rank], DoRA's magnitudes [outputs]."""
+    """PEFT's names -> weights in PEFT's layout: A [rank, inputs], B [outputs, rank], DoRA's magnitudes [outputs].
+
+    A reward model's head, which is trained as a whole, keeps its name.
+    """
     found: dict[str, mx.array] = {}
     for name, item in trained(model).items():
         place, _, kind = name.rpartition(".")
-        found[f"{LORA_PREFIX}{place}.{PARTS[kind]}"] = mx.contiguous(item.T)
+        if kind in PARTS:
+            found[f"{LORA_PREFIX}{place}.{PARTS[kind]}"] = mx.contiguous(item.T)
+        else:
+            found[f"{LORA_PREFIX}{name}"] = item
     return found
 
 
@@ -97,7 +105,10 @@ def load_adapter_weights(model: nn.Module, path: Path) -> None:
     loaded = []
     for name, item in read_weights(path).items():
         place, _, kind = name.removeprefix(LORA_PREFIX).removesuffix(".weight").rpartition(".")
-        loaded.append((f"{place}.{own[kind]}", mx.contiguous(item.T)))
+        whole = kind not in own
+        loaded.append(
+            (name.removeprefix(LORA_PREFIX), item) if whole else (f"{place}.{own[kind]}", mx.contiguous(item.T))
+        )
     model.load_weights(loaded, strict=False)
 
 
@@ -110,7 +121,8 @@ def save_adapter(model: nn.Module, section: AdapterSection, folder: Path, base: 
         folder / ADAPTER_CONFIG,
         {
             "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
+            "task_type": "SEQ_CLS" if "score" in model else "CAUSAL_LM",
+            "modules_to_save": ["classifier", "score"] if "score" in model else None,
             "base_model_name_or_path": os.path.relpath(base.resolve(), folder.resolve()),
             "r": section.lora_rank,
             "lora_alpha": section.lora_alpha,

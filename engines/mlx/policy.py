@@ -11,13 +11,14 @@ import mlx.core as mx
 from transformers import GenerationConfig
 
 from engines.adapters import ADAPTER_WEIGHTS, base_of, is_adapter
-from engines.companions import answer_ends, copy_companions, refuse_foreign_tokenizer
+from engines.companions import answer_ends, copy_companions, pad_id, refuse_foreign_tokenizer
 from engines.fresh_model import repeat_rope_theta
 from engines.mlx.folders import context_length, open_causal_lm, weight_names
 from engines.mlx.forward import head
 from engines.mlx.generation import Writer
 from engines.mlx.lora import add_lora, load_adapter_weights, save_adapter, stored_names
 from engines.mlx.quantization import quantise_layers
+from engines.mlx.reward_model import classifier_config, give_head
 from engines.tokenizer import TextTokenizer
 from workbench import durable
 from workbench.contract import Sampling
@@ -41,6 +42,11 @@ class Policy:
         return self.section.lora_rank is not None
 
     @property
+    def reward(self) -> bool:
+        """Whether it is a reward model, which writes no text."""
+        return "score" in self.model
+
+    @property
     def context_length(self) -> int:
         return context_length(self.config)
 
@@ -50,13 +56,17 @@ class Policy:
             save_adapter(self.model, self.section, folder, self.base)
         else:
             stored = json.loads((root_of(self.base) / "config.json").read_text(encoding="utf-8"))
-            durable.write_json(folder / "config.json", stored | {"dtype": "float32"})
+            config = stored | {"dtype": "float32"}
+            if self.reward:
+                config = classifier_config(config, pad_id(self.tokenizer))
+            durable.write_json(folder / "config.json", config)
             repeat_rope_theta(folder)
             mx.save_safetensors(str(folder / "model.safetensors"), weight_names(self.model), metadata={"format": "pt"})
-        generation = _generation_config(self.base)
-        if self.tokenizer.end_ids:
-            generation.eos_token_id = answer_ends(generation.eos_token_id, self.tokenizer)
-        generation.save_pretrained(folder)
+        if not self.reward:
+            generation = _generation_config(self.base)
+            if self.tokenizer.end_ids:
+                generation.eos_token_id = answer_ends(generation.eos_token_id, self.tokenizer)
+            generation.save_pretrained(folder)
         copy_companions(self.base, folder, template=self.tokenizer.template)
 
     def sample(self, prompt: str, max_tokens: int, *, chat: bool = True) -> str:
@@ -80,8 +90,8 @@ class Policy:
             self.model.load_weights(str(folder / "model.safetensors"))
 
 
-def open_policy(base: Path, section: AdapterSection, *, seed: int, dtype: mx.Dtype) -> Policy:
-    """The model in `base` made ready for training.
+def open_policy(base: Path, section: AdapterSection, *, seed: int, dtype: mx.Dtype, reward: bool = False) -> Policy:
+    """The model in `base` (or, with `reward`, a reward model on its body) made ready for training.
 
     Raises `WorkbenchError` if it cannot be opened, or is of an architecture that cannot be trained here, or an
     adapter fits no layer.
@@ -91,6 +101,8 @@ def open_policy(base: Path, section: AdapterSection, *, seed: int, dtype: mx.Dty
     model, config = open_causal_lm(base, dtype if section.lora_rank is not None else mx.float32)
     _refuse_what_is_not_written_back(model, config, base)
     refuse_foreign_tokenizer(head(model).weight.shape[0], tokenizer, base)
+    if reward:
+        give_head(model, seed=seed)
     if section.quantize_base != "none":
         quantise_layers(model, section.quantize_base)
     if section.lora_rank is not None:
@@ -107,7 +119,12 @@ def root_of(folder: Path) -> Path:
 def _refuse_what_is_not_written_back(model: Any, config: dict[str, Any], base: Path) -> None:
     """mlx-lm renames the weights of some architectures, and bends the logits of others."""
     names = set(weight_names(model))
-    plain = hasattr(model, "model") and hasattr(model.model, "embed_tokens") and not config.get("quantization")
+    if "quantization" in config:
+        raise WorkbenchError(
+            f"{base} holds its weights in {config['quantization'].get('bits')} bits, and cannot be trained further.",
+            "Take the model before it was quantised.",
+        )
+    plain = hasattr(model, "model") and hasattr(model.model, "embed_tokens")
     if not plain or not names <= stored_names(root_of(base)) or not _plain_logits(model):
         raise WorkbenchError(
             f"The mlx engine does not train models of the architecture {config.get('model_type')}.",

@@ -11,11 +11,13 @@ from engines.checkpoints import CheckpointFolder, progress_of
 from engines.held_out import HELD_OUT, cut_text
 from engines.mlx import device
 from engines.mlx.engine import library_versions
-from engines.mlx.loop import Method, MlxMetrics, Training, finish
+from engines.mlx.loop import MlxMetrics, Training
 from engines.mlx.lora import trained
+from engines.mlx.method import Method
 from engines.mlx.policy import Policy, open_policy, root_of
 from engines.mlx.quantization import weight_count
 from engines.schedule import tuning_learning_rate
+from engines.training_loop import finish, most_evaluated
 from workbench.contract import Estimated, Job, Reporter, Started, Warned
 from workbench.corpus.chats.checks import Finding, raise_errors
 from workbench.corpus.chats.training_data import max_length
@@ -24,9 +26,7 @@ from workbench.recipes.estimate import PROCESS_BYTES
 from workbench.recipes.tuning import TuningRecipe
 from workbench.recipes.tuning_estimate import shape_of, tuning_estimate
 
-EVALUATION_SHARE = 0.3  # tokens of an evaluation a token trained on: a tenth of the time, forward alone
-SMALLEST_EVALUATION = 8_192  # tokens
-LARGEST_EVALUATION = 1 << 18  # tokens
+SHAPE_TOKENS = 32  # rows of compiled steps have a multiple of this length, as mlx-lm's trainer has them
 
 
 class Workplace:
@@ -38,6 +38,10 @@ class Workplace:
         self.compiled = device.compiles("auto")
         self.max_length = max_length(recipe.max_length, job.inputs["base"])
 
+    def padded(self, length: int) -> int:
+        """How long rows are made. A compiled step is compiled anew for each shape: then there are few."""
+        return -(-length // SHAPE_TOKENS) * SHAPE_TOKENS if self.compiled else length
+
     def heed(self, findings: Iterable[Finding]) -> None:
         """Tell what is odd about the data. Raises `WorkbenchError`, showing the row, for what is wrong."""
         for finding in raise_errors(findings):
@@ -47,9 +51,10 @@ class Workplace:
 class FurtherMethod(Method, Protocol):
     """A method on a model that was trained before."""
 
+    policy: Policy
     held_out_text: str
     steps_per_epoch: int
-    step_tokens: int  # of a typical step
+    flops_factor: float
 
 
 def train(
@@ -66,7 +71,7 @@ def train(
     progress = progress_of(resumed, recipe.identity())
     base = job.inputs["base"]
     needed = _refuse_what_cannot_fit(recipe, job)
-    policy = open_policy(base, recipe.adapter, seed=recipe.seed, dtype=place.dtype)
+    policy = open_policy(base, recipe.adapter, seed=recipe.seed, dtype=place.dtype, reward=job.stage == "reward")
     if job.stage != "continue" and not policy.tokenizer.end_ids:
         raise WorkbenchError(
             f"The tokenizer of {recipe.base} has no token that ends an answer.",
@@ -78,7 +83,7 @@ def train(
     reporter.emit(Started(step=progress.step, total_steps=total, device=device.name(), versions=library_versions()))
     if not progress.step:
         progress.compiled = place.compiled
-    seconds = method.trainer.measured_seconds(method.micro_batches(0)[0])
+    seconds = method.measured_seconds()
     parameters = weight_count(policy.model)
     learnt = sum(item.size for item in trained(policy.model).values())
     tokens = total * method.step_tokens
@@ -87,7 +92,7 @@ def train(
             parameters=parameters,
             memory_bytes=needed,
             # 2 a weight and token forward, 2 for the activations' gradient, 2 of each trained weight's (Kaplan 2020).
-            flops=tokens * (4.0 * parameters + 2.0 * learnt),
+            flops=tokens * (4.0 * parameters + 2.0 * learnt) * method.flops_factor,
             tokens=tokens,
             tokens_per_parameter=tokens / parameters,
             seconds=seconds * (total - progress.step),
@@ -100,8 +105,8 @@ def train(
         eval_steps=eval_steps,
         save_steps=recipe.checkpoints.save_steps or max(1, total // 5),
         further=True,
-        eval_tokens=_most_tokens(eval_steps * method.step_tokens),
-        final_eval_tokens=_most_tokens(tokens),
+        eval_tokens=most_evaluated(eval_steps * method.step_tokens),
+        final_eval_tokens=most_evaluated(tokens),
         learning_rate=lambda step: tuning_learning_rate(
             step, total=total, peak=recipe.optimizer.learning_rate or 0.0, schedule=recipe.schedule
         ),
@@ -119,17 +124,13 @@ def train(
     if resumed:
         training.resume(resumed)
 
-    def add(folder: Path) -> None:
+    def write(folder: Path) -> None:
+        method.write(folder)
         path = folder / HELD_OUT
         if not path.is_file() and method.held_out_text:
             path.write_text(cut_text(method.held_out_text), encoding="utf-8")
 
-    finish(training, job, add)
-
-
-def _most_tokens(trained_on: int) -> int:
-    """What an evaluation may take, so that it is a small part of the time of so much training."""
-    return max(SMALLEST_EVALUATION, min(LARGEST_EVALUATION, int(trained_on * EVALUATION_SHARE)))
+    finish(training, job, write)
 
 
 def _refuse_what_cannot_fit(recipe: TuningRecipe, job: Job) -> int:

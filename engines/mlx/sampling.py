@@ -31,3 +31,16 @@ def draw(logits_V: np.ndarray, sampling: Sampling, seen_V: np.ndarray, generator
 def generator_of(seed: int | None, number: int) -> np.random.Generator:
     """For the answer to prompt `number`: the same draws in any company."""
     return np.random.default_rng(None if seed is None else (seed % 2**64, number))
+
+
+def inverse_transform(logits_BV: np.ndarray, uniform_B: np.ndarray) -> list[int]:
+    """The id whose share of the summed probabilities holds each uniform number."""
+    weights_BV = np.exp(logits_BV - logits_BV.max(axis=1, keepdims=True))
+    cumulative_BV = (weights_BV / weights_BV.sum(axis=1, keepdims=True)).cumsum(axis=1, dtype=np.float64)
+    drawn = []
+    for cumulative_V, uniform in zip(cumulative_BV, uniform_B, strict=True):
+        total = cumulative_V[-1]
+        # Below the sum of all, so that rounding never chooses beyond the last id that has a probability.
+        place = min(uniform * total, np.nextafter(total, 0.0))
+        drawn.append(min(int(np.searchsorted(cumulative_V, place, side="right")), len(cumulative_V) - 1))
+    return drawn

@@ -13,16 +13,17 @@ import mlx.core as mx
 import numpy as np
 
 from engines.companions import pad_id
-from engines.mlx.forward import IGNORED, hidden_states, likeliest, token_losses
+from engines.mlx.forward import IGNORED, hidden_states, token_statistics
+from engines.mlx.method import PolicyMethod
 from engines.mlx.policy import Policy
 from engines.mlx.post_training import Workplace, train
 from engines.mlx.trainer import Inputs, Trainer
-from workbench.contract import Job, Reporter, Warned
+from engines.row_warnings import warn_of_cut_rows
+from workbench.contract import Job, Reporter
 from workbench.corpus.chats.packing import PackedSequence, TrainingRows, padded
 from workbench.corpus.chats.training_data import conversation_rows, document_rows
 from workbench.recipes.base import validate
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
-from workbench.wording import amount
 
 
 def supervise(job: Job, reporter: Reporter) -> None:
@@ -37,20 +38,13 @@ def supervise(job: Job, reporter: Reporter) -> None:
         else:
             rows = document_rows(recipe, job.inputs["corpus"], policy.tokenizer, max_length=length)
         place.heed(rows.findings)
-        if rows.train.cut:
-            reporter.emit(
-                Warned(
-                    message=f"{amount(rows.train.cut, 'rows', 'are')} longer than {length:,} tokens, of "
-                    f"{rows.train.rows + rows.train.untrained:,}: {amount(rows.train.cut_tokens, 'tokens', 'were')} "
-                    "cut off. A higher --max-length keeps them."
-                )
-            )
+        warn_of_cut_rows(rows.train, length, reporter)
         return Supervised(policy, recipe, place, rows.train, rows.held_out, rows.text)
 
     train(job, reporter, recipe, make)
 
 
-class Supervised:
+class Supervised(PolicyMethod):
     """Cross-entropy of the trained tokens, a mean over those of the whole step."""
 
     def __init__(
@@ -62,7 +56,8 @@ class Supervised:
         held_out: TrainingRows,
         held_out_text: str,
     ):
-        self.policy, self._recipe, self._rows = policy, recipe, rows
+        super().__init__(policy, recipe)
+        self._rows = rows
         self._chat = isinstance(recipe, SftRecipe)
         self._noise = recipe.conversations.neftune_noise_alpha if isinstance(recipe, SftRecipe) else 0.0
         self._held_out = held_out.all_sequences()
@@ -86,16 +81,18 @@ class Supervised:
     def loss(
         self, ids_BL: mx.array, targets_BL: mx.array, places_BL: mx.array, lengths_BL: mx.array, scale: mx.array
     ) -> tuple[mx.array, dict[str, mx.array]]:
-        """The summed cross-entropy of the trained targets, in nats, times `scale`."""
+        """The summed cross-entropy of the trained targets, in nats, times `scale`; its figures likewise."""
         embedded = None
         if self._noise:  # NEFTune (Jain et al. 2023): uniform, within alpha / sqrt(length · width)
             embedded = self.policy.model.model.embed_tokens(ids_BL)
             size = self._noise / mx.sqrt(lengths_BL * embedded.shape[-1])
             embedded = embedded + (mx.random.uniform(-1, 1, embedded.shape) * size[..., None]).astype(embedded.dtype)
         hidden_BLD = hidden_states(
-            self.policy.model, ids_BL, places_BL, embedded, checkpointed=self._recipe.precision.gradient_checkpointing
+            self.policy.model, ids_BL, places_BL, embedded, checkpointed=self.recipe.precision.gradient_checkpointing
         )
-        return token_losses(self.policy.model, hidden_BLD, targets_BL).sum() * scale, {}
+        found = token_statistics(self.policy.model, hidden_BLD, targets_BL)
+        figures = {"token_accuracy": found.right.sum() * scale, "entropy": found.entropy.sum() * scale}
+        return found.losses.sum() * scale, figures
 
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
         batch = self._rows.batch(step)
@@ -117,25 +114,22 @@ class Supervised:
             seen += sum(len(item.ids_L) for item in together)
             ids_BL, targets_BL, places_BL, _ = self._inputs(together)
             hidden_BLD = hidden_states(self.policy.model, ids_BL, places_BL)
-            losses_BL = token_losses(self.policy.model, hidden_BLD, targets_BL)
-            nats += float(np.array(losses_BL, dtype=np.float64).sum())
+            found = token_statistics(self.policy.model, hidden_BLD, targets_BL)
+            nats += float(np.array(found.losses, dtype=np.float64).sum())
             trained += float((targets_BL != IGNORED).sum())
-            correct += float((likeliest(self.policy.model, hidden_BLD) == targets_BL).sum())
+            correct += float(found.right.sum())
         count = max(1.0, trained)
         return {"eval_loss": nats / count, "eval_token_accuracy": correct / count}
 
     def samples(self) -> Iterator[tuple[str, str]]:
-        section = self._recipe.evaluation
+        section = self.recipe.evaluation
         for prompt in section.sample_prompts if section.sample_tokens else []:
             yield prompt, self.policy.sample(prompt, section.sample_tokens, chat=self._chat)
 
     def write(self, folder: Path) -> None:
-        self.policy.save(folder)
+        super().write(folder)
         if not self._chat and not self.policy.tokenizer.has_own_template:
             (folder / "chat_template.jinja").unlink(missing_ok=True)  # it was not trained on turns
-
-    def restore(self, folder: Path) -> None:
-        self.policy.restore(folder)
 
     def report(self) -> dict[str, Any]:
         return self._report

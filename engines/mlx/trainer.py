@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from mlx.utils import tree_map
+from mlx.utils import tree_map, tree_map_with_path
 
 from engines.mlx.optimizer import adamw, clip, load_state_arrays, state_arrays
 from workbench.recipes.training import OptimizerSection
 
 Inputs = tuple[Any, ...]
 LONG_SECONDS = 10.0  # a step that takes longer is timed once
+SCORE = "score."  # begins the names of the weights of a reward model's head
 
 
-class Step(NamedTuple):
+class Update(NamedTuple):
     """What an optimizer step came to."""
 
     loss: mx.array
@@ -51,7 +52,7 @@ class Trainer:
         self._compiled = compiled
         self._prepare()
 
-    def step(self, number: int, micro: Sequence[Inputs], learning_rate: float) -> Step:
+    def step(self, number: int, micro: Sequence[Inputs], learning_rate: float) -> Update:
         """Make optimizer step `number` from its micro-batches."""
         mx.random.seed((self._seed * 1_000_003 + number) % 2**63)
         rate = mx.array(learning_rate)
@@ -62,7 +63,7 @@ class Trainer:
         (loss, figures), gradients = found
         norm = self._update(gradients, rate)
         mx.eval(self._state, loss, figures, norm)
-        return Step(loss, norm, {name: float(value) for name, value in figures.items()})
+        return Update(loss, norm, {name: float(value) for name, value in figures.items()})
 
     def gradients(self, *inputs: Any) -> tuple[mx.array, Any]:
         """(loss, gradients of the trained weights) of one micro-batch."""
@@ -98,7 +99,10 @@ class Trainer:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """The model as the training computes with it, without dropout."""
+        """The model as the training computes with it, without dropout; inside itself it changes nothing more."""
+        if not self.model.training:
+            yield
+            return
         weights = self.model.trainable_parameters()
         self.model.eval()
         self.model.update(self._cast(weights))
@@ -133,4 +137,9 @@ class Trainer:
         self._gradients, self._update = wrap(gradients), wrap(update)
 
     def _cast(self, weights: Any) -> Any:
-        return weights if self._dtype == mx.float32 else tree_map(lambda item: item.astype(self._dtype), weights)
+        if self._dtype == mx.float32:
+            return weights
+        # In bfloat16 a score of 4 has steps of 0.03, and rewards and values are fitted to less.
+        return tree_map_with_path(
+            lambda name, item: item if name.startswith(SCORE) else item.astype(self._dtype), weights
+        )

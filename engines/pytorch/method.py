@@ -10,7 +10,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,30 +21,19 @@ from engines.pytorch.distributed import Processes
 from engines.pytorch.generation import generate_ids
 from engines.pytorch.policy import Policy
 from engines.tokenizer import TextTokenizer
+from engines.training_loop import Measured, Step
 from workbench.contract import Sampling
 from workbench.recipes.tuning import TuningRecipe
 
 Inputs = dict[str, Any]
 
 
-@dataclass(kw_only=True)
-class Step:
-    """What an optimizer step (of PPO: an iteration) came to."""
-
-    loss: torch.Tensor  # this rank's part of the global batch's loss: their sum over the ranks is the loss
-    grad_norm: torch.Tensor  # before clipping
-    tokens: int  # trained on, over all ranks; padding does not count
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-
-class Method(Protocol):
+class Method(Measured, Protocol):
     """What is trained, and how."""
 
     policy: Policy
     optimizer: torch.optim.Optimizer
     trained_module: nn.Module  # names the optimizer's parameters in checkpoints
-    step_tokens: int  # of a typical step
-    held_out_tokens: int  # that an evaluation without a limit takes
 
     def measured_seconds(self) -> float:
         """Of a step, tried out without a trace on weights, optimizer and random numbers."""
@@ -55,15 +43,6 @@ class Method(Protocol):
 
     def optimize(self, step: int, learning_rate: float) -> Step:
         """Make optimizer step `step`, counted from 0."""
-
-    def evaluate(self, most_tokens: int | None, cancelled: Callable[[], bool]) -> dict[str, float] | None:
-        """Measure on what is held out: all of it, or the first `most_tokens`; None if `cancelled` said so.
-
-        One of the figures is "eval_loss".
-        """
-
-    def samples(self) -> Iterator[tuple[str, str]]:
-        """(prompt, answer) on the recipe's fixed prompts, always with the same draws."""
 
     def write(self, folder: Path) -> None:
         """The weights, and what a model's folder holds besides."""
@@ -79,9 +58,6 @@ class Method(Protocol):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
-
-    def report(self) -> dict[str, Any]:
-        """What the manifest says of this method, besides the figures of the last evaluation."""
 
 
 class GradientMethod(ABC):

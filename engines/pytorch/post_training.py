@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -20,13 +19,14 @@ from engines.pytorch.optimizer import adamw
 from engines.pytorch.policy import Policy, open_policy
 from engines.pytorch.pretrain import where_to_begin
 from engines.pytorch.trl_trainer import seed_everything
-from engines.pytorch.tuning import Tuning, finish, use_device
+from engines.pytorch.tuning import Tuning, use_device
+from engines.schedule import tuning_learning_rate
+from engines.training_loop import finish, most_evaluated
 from workbench.contract import Job, Reporter, Started, Warned
 from workbench.corpus.chats.checks import Finding, raise_errors
-from workbench.corpus.chats.training_data import Judged, max_length
+from workbench.corpus.chats.training_data import max_length
 from workbench.errors import WorkbenchError
 from workbench.recipes.tuning import TuningRecipe
-from workbench.wording import amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,6 @@ class Workplace:
                 )
             )
 
-    def warn_of_losses(self, data: Judged[Any], length: int) -> None:
-        if data.cut:
-            self.reporter.emit(
-                Warned(
-                    message=f"{amount(data.cut, 'answers', 'were')} cut: with their prompts they are longer than "
-                    f"{length:,} tokens. A higher --max-length keeps them."
-                )
-            )
-
     def heed(self, findings: Iterable[Finding]) -> None:
         """Tell what is odd about the data. Raises `WorkbenchError`, showing the row, for what is wrong."""
         for finding in raise_errors(findings):
@@ -142,10 +133,18 @@ def train(
         )
         reporter.emit(replace(expected, flops=expected.flops * made.flops_factor))
         seed_everything(recipe.seed, processes.rank)
+        eval_steps = recipe.evaluation.eval_steps or max(1, total // 10)
         tuning = Tuning(
-            recipe=recipe,
             method=method,
             total_steps=total,
+            eval_steps=eval_steps,
+            save_steps=section.save_steps or max(1, total // 5),
+            further=True,
+            eval_tokens=most_evaluated(eval_steps * method.step_tokens),
+            final_eval_tokens=most_evaluated(total * method.step_tokens),
+            learning_rate=lambda step: tuning_learning_rate(
+                step, total=total, peak=recipe.optimizer.learning_rate or 0.0, schedule=recipe.schedule
+            ),
             processes=processes,
             reporter=reporter,
             metrics=TorchMetrics(
@@ -158,4 +157,4 @@ def train(
         if resumed:
             tuning.resume(resumed)
         method.replicate()
-        finish(tuning, job)
+        finish(tuning, job, tuning.write, leads=processes.first)

@@ -6,7 +6,6 @@ its DPO has no SimPO.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,18 +16,16 @@ import torch
 import torch.nn.functional as F
 
 from engines.companions import pad_id
+from engines.judged import Row, judged_report, mean_step_tokens, reward_report, right_by_prompt, row_tokens
 from engines.mismatched import mismatched
 from engines.pytorch.distributed import Processes
 from engines.pytorch.method import GradientMethod, Inputs
 from engines.pytorch.policy import Policy
 from engines.pytorch.trl_trainer import take_figures
 from workbench.corpus.chats.pairs import Mark, Pair
-from workbench.corpus.chats.split import prompt_key
 from workbench.corpus.chats.tokens import Encoded
 from workbench.corpus.chats.training_data import Judged
 from workbench.recipes.preference import DpoRecipe, KtoRecipe, OrpoRecipe, PreferenceRecipe, RewardRecipe
-
-Row = tuple[Encoded, ...]
 
 
 class PreferenceMethod(GradientMethod):
@@ -48,9 +45,8 @@ class PreferenceMethod(GradientMethod):
         self._data, self._trainer = data, trainer
         self._seen: list[Any] = []  # this process's part of what the last evaluation went over
         self._pad = pad_id(policy.tokenizer)
-        self.held_out_tokens = sum(_tokens(row) for row in data.held_out)
-        mean = sum(_tokens(row) for row in data.train) / len(data.train)
-        self.step_tokens = int(mean * (recipe.batch.batch_size or 1))
+        self.held_out_tokens = sum(map(row_tokens, data.held_out))
+        self.step_tokens = mean_step_tokens(data, recipe.batch.batch_size or 1)
 
     @abstractmethod
     def inputs(self, rows: Sequence[Row], items: Sequence[Any]) -> Inputs:
@@ -62,7 +58,7 @@ class PreferenceMethod(GradientMethod):
 
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
         numbers = self._data.order.batch(step)
-        tokens = sum(_tokens(self._data.train[number]) for number in numbers)
+        tokens = sum(row_tokens(self._data.train[number]) for number in numbers)
         own = numbers[self.processes.share(len(numbers))]
         size = self.recipe.batch.per_device_batch_size or len(own)
         micro = []
@@ -92,7 +88,7 @@ class PreferenceMethod(GradientMethod):
                 if cancelled():
                     return None
                 together = self._data.held_out[start : start + size]
-                seen += sum(map(_tokens, together))
+                seen += sum(map(row_tokens, together))
                 part = self.processes.share(len(together))
                 own, items = together[part], self._data.held_out_items[start : start + size][part]
                 if not own:
@@ -111,13 +107,7 @@ class PreferenceMethod(GradientMethod):
         return {f"eval_{name}": value / max(1.0, count) for name, value in zip(names, values, strict=True)}
 
     def report(self) -> dict[str, Any]:
-        return {
-            "rows": len(self._data.train),
-            "held_out_rows": len(self._data.held_out),
-            "held_out_prompts": len({prompt_key(item.prompt) for item in self._data.held_out_items}),
-            "cut": self._data.cut,
-            "untrained": self._data.untrained,
-        }
+        return judged_report(self._data)
 
     def _measures(self) -> list[str]:
         return ["loss", "reward_accuracy", "reward_margin"]
@@ -190,10 +180,7 @@ class RewardMethod(PreferenceMethod):
         found = super().evaluate(most_tokens, cancelled)
         if found is None:
             return None
-        numbers = {key: place for place, key in enumerate(dict.fromkeys(map(_prompt, self._data.held_out_items)))}
-        sums_P2 = torch.zeros((len(numbers), 2), dtype=torch.int64)
-        for item, right in zip(self._seen, self._right, strict=True):
-            sums_P2[numbers[_prompt(item)]] += torch.tensor([right, 1])
+        sums_P2 = torch.from_numpy(right_by_prompt(self._data.held_out_items, self._seen, self._right))
         self._by_prompt = self.processes.total(sums_P2).tolist()
         return found
 
@@ -211,16 +198,7 @@ class RewardMethod(PreferenceMethod):
 
     def report(self) -> dict[str, Any]:
         """With what length alone would score, and how likely the accuracy is by chance."""
-        pairs = [(len(row[0].ids_L), len(row[1].ids_L)) for row in self._data.held_out]
-        longer = sum(1.0 if chosen > rejected else 0.5 * (chosen == rejected) for chosen, rejected in pairs)
-        seen_P = [(right, count) for right, count in self._by_prompt if count]
-        return {
-            **super().report(),
-            "length_only_accuracy": longer / len(pairs),
-            "eval_rows": sum(count for _, count in seen_P),
-            "eval_prompts": len(seen_P),
-            "p_value": p_value([right for right, _ in seen_P], [count for _, count in seen_P]),
-        }
+        return super().report() | reward_report(self._data, self._by_prompt)
 
 
 class DpoMethod(PreferenceMethod):
@@ -341,31 +319,3 @@ class KtoMethod(PreferenceMethod):
                 sums[0] += measured[-1] * counts[name]
                 sums[1] += counts[name]
         return take_figures(self._trainer, "eval")
-
-
-def p_value(right_P: Sequence[int], pairs_P: Sequence[int]) -> float:
-    """The chance of at least as many right pairs by tossing a coin for each of P prompts, whose pairs stand or fall
-    together: answers to one question are alike, so that its pairs are no independent trials.
-
-    The exact sign-flip test (Fisher 1935) of each prompt's surplus, right less wrong. Where every prompt has one pair
-    it is the binomial tail.
-    """
-    surplus_P = 2 * np.asarray(right_P, np.int64) - np.asarray(pairs_P, np.int64)
-    sizes, counts = np.unique(np.abs(surplus_P[surplus_P != 0]), return_counts=True)
-    # Of the sum of all surpluses with random signs: the chance of each value, from -span to span.
-    span, chances = 0, np.ones(1)
-    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
-        heads = np.arange(count + 1)
-        logs = [math.lgamma(count + 1) - math.lgamma(n + 1) - math.lgamma(count - n + 1) for n in heads.tolist()]
-        steps = np.zeros(2 * size * count + 1)
-        steps[2 * size * heads] = np.exp(np.array(logs) - count * math.log(2))
-        chances, span = np.convolve(chances, steps), span + size * count
-    return float(min(1.0, chances[span + int(surplus_P.sum()) :].sum()))
-
-
-def _prompt(item: Pair) -> str:
-    return prompt_key(item.prompt)
-
-
-def _tokens(row: Row) -> int:
-    return sum(len(item.ids_L) for item in row)

@@ -8,6 +8,7 @@ from typing import Any
 from engines.pytorch import documents
 from engines.pytorch.policy import Policy
 from engines.pytorch.post_training import Made, Workplace, train
+from engines.row_warnings import warn_of_cut_answers
 from workbench.contract import Job, Reporter
 from workbench.corpus.chats.training_data import Judged, mark_rows, pair_rows
 from workbench.errors import WorkbenchError
@@ -31,7 +32,7 @@ def prefer(job: Job, reporter: Reporter) -> None:
         else:
             data = pair_rows(recipe, folder, tokenizer, max_length=length)
         place.heed(data.findings)
-        place.warn_of_losses(data, length)
+        warn_of_cut_answers(data, length, reporter)
         kind, trainer, packs = preference_losses(policy, recipe, job.directory)
         place.warn_of_padding(packs)
         method = kind(

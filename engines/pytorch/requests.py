@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from engines.pytorch.distributed import Processes
 from engines.step_metrics import StepMetrics
+from engines.training_loop import Requests
 from workbench.contract import Reporter
-
-
-class Requests(NamedTuple):
-    """As rank 0 sees them."""
-
-    stop: bool
-    checkpoint: bool  # now, and then go on
-    metrics: bool  # are due
 
 
 def requests(reporter: Reporter, metrics: StepMetrics, processes: Processes) -> Requests:

@@ -17,12 +17,12 @@ from engines.pytorch.method import GradientMethod, Inputs, write_sample
 from engines.pytorch.policy import Policy
 from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.trl_trainer import new_trainer, take_figures
-from workbench.contract import Job, Reporter, Warned
+from engines.row_warnings import warn_of_cut_rows
+from workbench.contract import Job, Reporter
 from workbench.corpus.chats.packing import PackedSequence, TrainingRows, padded
 from workbench.corpus.chats.training_data import conversation_rows, document_rows
 from workbench.recipes.base import validate
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
-from workbench.wording import amount
 
 IGNORED = -100
 
@@ -46,7 +46,7 @@ def supervise(job: Job, reporter: Reporter) -> None:
             corpus = job.inputs["corpus"]
             rows = document_rows(recipe, corpus, policy.tokenizer, max_length=length, packing=packs)
         place.heed(rows.findings)
-        warn_of_cuts(rows.train, length, reporter)
+        warn_of_cut_rows(rows.train, length, reporter)
         method = SupervisedMethod(
             policy,
             recipe,
@@ -161,15 +161,3 @@ def supervised_trainer(policy: Policy, recipe: SftRecipe | ContinueRecipe, folde
     return new_trainer(
         SFTTrainer, SFTConfig, policy, recipe, folder, neftune=noise, packing=False, router_aux_loss_coef=0.0
     )
-
-
-def warn_of_cuts(rows: TrainingRows, max_length: int, reporter: Reporter) -> None:
-    """Say what of the data is not trained on."""
-    if rows.cut:
-        reporter.emit(
-            Warned(
-                message=f"{amount(rows.cut, 'rows', 'are')} longer than {max_length:,} tokens, of "
-                f"{rows.rows + rows.untrained:,}: {amount(rows.cut_tokens, 'tokens', 'were')} cut off. A higher "
-                "--max-length keeps them."
-            )
-        )

@@ -9,12 +9,11 @@ import pytest
 
 pytest.importorskip("trl", reason="trl is not installed: pip install 'llm-workbench[tuning]'")
 
-from engines.mlx import MlxEngine, preference
+from engines.mlx import preference
 from engines.pytorch.preference_stage import preference_losses
-from tests.mlx.tuning import Both, open_both
-from tests.pytorch.conftest import Listener
+from tests.mlx.tuning import Both, check_resuming, linked, open_both
 from tests.pytorch.tuning_workspace import RECIPES, TuningWorkspace, write_model, write_preferences
-from workbench.contract import Finished, Job, Metrics, Started, Stopped
+from workbench.contract import Finished, Job
 from workbench.corpus.chats.training_data import mark_rows, pair_rows
 from workbench.recipes.base import validate
 
@@ -33,10 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tuning(tmp_path: Path, made: Path) -> TuningWorkspace:
-    (tmp_path / "preferences").symlink_to(made / "preferences")
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "base").symlink_to(made / "models" / "base")
-    return TuningWorkspace(tmp_path)
+    return linked(made, tmp_path)
 
 
 def both(job: Job, tmp_path: Path) -> Both:
@@ -92,23 +88,9 @@ def test_a_run_learns_and_stopped_and_resumed_is_never_stopped(
     tuning: TuningWorkspace, settings: dict[str, Any]
 ) -> None:
     steps = {"schedule__max_steps": 6, "checkpoints__save_steps": 3, "optimizer__learning_rate": 5e-3}
-    whole = Listener()
-    MlxEngine().run(tuning.job("dpo", "whole", PAIRS, **SMALL | settings | steps), whole)
-    job, first, second = (
-        tuning.job("dpo", "stopped", PAIRS, **SMALL | settings | steps),
-        Listener(stop_after=5),
-        Listener(),
-    )
-    MlxEngine().run(job, first)
-    assert isinstance(first.events[-1], Stopped)
-    MlxEngine().run(job, second)
-    assert 0 < second.all(Started)[0].step < 6
-    assert first.losses() | second.losses() == whole.losses()
+    whole, _ = check_resuming(lambda name: tuning.job("dpo", name, PAIRS, **SMALL | settings | steps))
     report = whole.all(Finished)[0].report
     assert report["eval_loss_before"] == pytest.approx(0.6931, abs=1e-3)  # the base is its own reference
     assert report["eval_loss"] != report["eval_loss_before"]
     if not settings:  # six steps move an adapter little
         assert report["eval_reward_margin"] > 0.01
-    assert report == second.all(Finished)[0].report | {name: report[name] for name in ("seconds", "tokens_per_second")}
-    steps_made = [event for event in whole.all(Metrics) if event.loss is not None]
-    assert {"reward_margin", "reward_accuracy", "reward_chosen", "reward_rejected"} <= steps_made[-1].more.keys()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from engines.mlx import MlxEngine, sft
 from engines.mlx.folders import open_causal_lm
 from engines.pytorch import PyTorchEngine, folders
 from engines.pytorch import sft as torch_sft
-from tests.mlx.tuning import Both, open_both
+from tests.mlx.tuning import Both, check_resuming, linked, open_both
 from tests.pytorch.conftest import Listener
 from tests.pytorch.tuning_workspace import TuningWorkspace, write_chats, write_model
-from workbench.contract import Finished, Job, Metrics, Sample, Sampling, Started, Stopped
+from workbench.contract import Finished, Job, Metrics, Sample, Sampling
 from workbench.corpus.chats.training_data import conversation_rows
 from workbench.corpus.documents import CorpusWriter
 from workbench.errors import WorkbenchError
@@ -46,11 +45,7 @@ def shared_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tuning(tmp_path: Path, shared_models: Path) -> TuningWorkspace:
-    for name in ("chats", "corpora"):
-        (tmp_path / name).symlink_to(shared_models / name)
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "base").symlink_to(shared_models / "models" / "base")
-    return TuningWorkspace(tmp_path)
+    return linked(shared_models, tmp_path)
 
 
 def both(job: Job, tmp_path: Path) -> Both:
@@ -91,7 +86,7 @@ def test_recomputing_layers_and_chunks_of_logits_change_no_gradient(
     micro = pair.mlx.micro_batches(0)[0][0]
     loss, gradients = pair.mlx.trainer.gradients(*micro)
     monkeypatch.setattr("engines.mlx.forward.CHUNK_BYTES", 1)
-    pair.mlx._recipe.precision.gradient_checkpointing = True
+    pair.mlx.recipe.precision.gradient_checkpointing = True
     again, recomputed = pair.mlx.trainer.gradients(*micro)
     assert float(again) == pytest.approx(float(loss), rel=1e-6)
     expected = dict(tree_flatten(gradients))
@@ -153,19 +148,7 @@ def test_an_adapter_of_peft_is_opened_and_trained_further_by_mlx(tuning: TuningW
 )
 def test_stopped_and_resumed_is_never_stopped(tuning: TuningWorkspace, settings: dict[str, Any]) -> None:
     steps = {"schedule__max_steps": 6, "checkpoints__save_steps": 3, "conversations__neftune_noise_alpha": 5.0}
-    whole_job, whole = tuning.job("sft", "whole", CHATS, **SMALL | settings | steps), Listener()
-    MlxEngine().run(whole_job, whole)
-    job, first, second = (
-        tuning.job("sft", "stopped", CHATS, **SMALL | settings | steps),
-        Listener(stop_after=5),
-        Listener(),
-    )
-    MlxEngine().run(job, first)
-    assert isinstance(first.events[-1], Stopped)
-    MlxEngine().run(job, second)
-    assert 0 < second.all(Started)[0].step == first.events[-1].step < 6
-    assert first.losses() | second.losses() == whole.losses()
-    assert digest(job) == digest(whole_job)
+    check_resuming(lambda name: tuning.job("sft", name, CHATS, **SMALL | settings | steps))
 
 
 @pytest.mark.parametrize("weight_format", ["mlx-4bit", "mlx-8bit"])
@@ -249,8 +232,3 @@ def test_what_it_cannot_do_is_said_before_work_starts(tuning: TuningWorkspace) -
             MlxEngine().run(tuning.job("sft", "refused", CHATS, **SMALL | settings), Listener())
     with pytest.raises(WorkbenchError, match="max_length is 4,096 tokens, and the context is 128"):
         MlxEngine().run(tuning.job("sft", "refused", CHATS, **SMALL | {"max_length": 4096}), Listener())
-
-
-def digest(job: Job) -> str:
-    [path] = [*job.output.glob("*model.safetensors")]
-    return hashlib.sha256(path.read_bytes()).hexdigest()

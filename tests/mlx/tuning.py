@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from mlx.utils import tree_flatten
 
+from engines.mlx import MlxEngine
 from engines.mlx.folders import LORA_PREFIX
 from engines.mlx.lora import trained
 from engines.mlx.policy import Policy, open_policy
@@ -19,7 +21,8 @@ from engines.pytorch.distributed import Processes
 from engines.pytorch.post_training import Workplace as TorchWorkplace
 from engines.schedule import tuning_learning_rate
 from tests.pytorch.conftest import Listener
-from workbench.contract import Job
+from tests.pytorch.tuning_workspace import TuningWorkspace
+from workbench.contract import Finished, Job, Started, Stopped
 
 
 @dataclass
@@ -35,8 +38,12 @@ class Both:
         [inputs], tokens = self.torch.micro_batches(0)
         self.torch.policy.model.train()
         expected = self.torch.backward(inputs)
-        self.torch.figures()  # else the evaluation counts this batch, too
+        figures = self.torch.figures()
         [micro], own_tokens = self.mlx.micro_batches(0)
+        _, noted = self.mlx.loss(*micro)
+        for name, value in self.mlx.figures({name: float(item) for name, item in noted.items()}).items():
+            assert abs(value - figures.pop(name)) <= 1e-4 * max(1e-2, abs(value)), name
+        assert not figures  # all that PyTorch reports of a step
         loss, gradients = self.mlx.trainer.gradients(*micro)
         assert own_tokens == tokens
         assert abs(float(loss) - expected.item()) <= 1e-5 * abs(expected.item())
@@ -51,9 +58,10 @@ class Both:
         for step in range(steps):
             rate = tuning_learning_rate(step, total=steps, peak=peak, schedule=self.recipe.schedule)
             theirs = self.torch.optimize(step, rate)
-            loss, norm, _ = self.mlx.trainer.step(step, self.mlx.micro_batches(step)[0], rate)
-            assert abs(float(loss) - theirs.loss.item()) < 1e-3
-            assert abs(float(norm) - theirs.grad_norm.item()) < 1e-3 * theirs.grad_norm.item()
+            own = self.mlx.optimize(step, rate)
+            assert own.tokens == theirs.tokens
+            assert abs(float(own.loss) - theirs.loss.item()) < 1e-3
+            assert abs(float(own.grad_norm) - theirs.grad_norm.item()) < 1e-3 * theirs.grad_norm.item()
         found = self._by_torch_names(trained(self.mlx.policy.model))
         for name, parameter in self._torch_weights():
             assert np.abs(found[name] - parameter.detach().numpy()).max() < 2e-3 * parameter.abs().max(), name
@@ -79,15 +87,18 @@ class Both:
         found = {}
         for name, item in flat.items():
             place, _, kind = name.rpartition(".")
-            part = {"lora_a": "lora_A", "lora_b": "lora_B", "m": "lora_magnitude_vector"}[kind]
-            found[f"{LORA_PREFIX}{place}.{part}.weight"] = np.array(item).T
+            part = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector.weight"}.get(kind)
+            own = f"{place}.{part}" if part else "score.modules_to_save.weight"
+            found[LORA_PREFIX + own] = np.array(item).T if part else np.array(item)
         return found
 
 
-def open_both(job: Job, recipe: Any, folder: Path) -> tuple[TorchWorkplace, Any, Workplace, Policy]:
+def open_both(
+    job: Job, recipe: Any, folder: Path, *, reward: bool = False
+) -> tuple[TorchWorkplace, Any, Workplace, Policy]:
     """(place, policy) of PyTorch and of MLX; what is trained is moved away from the base, alike in both."""
     theirs = TorchWorkplace(job, recipe, Listener(), Processes())
-    policy = theirs.policy()
+    policy = theirs.policy(reward=reward)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in policy.trained():
@@ -95,6 +106,42 @@ def open_both(job: Job, recipe: Any, folder: Path) -> tuple[TorchWorkplace, Any,
     folder.mkdir()
     policy.save(folder)
     place = Workplace(job, recipe, Listener())
-    own = open_policy(job.inputs["base"], recipe.adapter, seed=0, dtype=place.dtype)
+    own = open_policy(job.inputs["base"], recipe.adapter, seed=0, dtype=place.dtype, reward=reward)
     own.restore(folder)
     return theirs, policy, place, own
+
+
+def linked(made: Path, folder: Path) -> TuningWorkspace:
+    """A workspace in `folder` with the artifacts in `made`, and room for more models."""
+    for kind in made.iterdir():
+        (folder / kind.name).mkdir()
+        for artifact in kind.iterdir():
+            (folder / kind.name / artifact.name).symlink_to(artifact)
+    return TuningWorkspace(folder)
+
+
+def check_resuming(job_of: Callable[[str], Job], *, stop_after: int = 5) -> tuple[Listener, Job]:
+    """A run that was stopped and went on made the losses, the weights and the report of one that never stopped.
+
+    Gives what that one said, and its job.
+    """
+    whole_job, job = job_of("whole"), job_of("stopped")
+    whole, first, second = Listener(), Listener(stop_after=stop_after), Listener()
+    MlxEngine().run(whole_job, whole)
+    MlxEngine().run(job, first)
+    assert isinstance(first.events[-1], Stopped)
+    MlxEngine().run(job, second)
+    [started] = second.all(Started)
+    assert 0 < started.step == first.events[-1].step < started.total_steps
+    assert first.losses() | second.losses() == whole.losses()
+    assert digest(job) == digest(whole_job)
+    report = whole.all(Finished)[0].report
+    seconds = {name: report[name] for name in report if "second" in name}
+    assert second.all(Finished)[0].report | seconds == report
+    return whole, whole_job
+
+
+def digest(job: Job) -> str:
+    """Of the weights that came of it."""
+    [path] = job.output.glob("*model.safetensors")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -17,11 +17,13 @@ from safetensors.torch import load_file
 from engines.pytorch import rewards
 from engines.pytorch.distributed import Processes
 from engines.pytorch.folders import open_reward_model
-from engines.pytorch.grpo import GrpoMethod, group_advantages, grpo, new_losses
+from engines.pytorch.grpo import GrpoMethod, grpo, new_losses
 from engines.pytorch.post_training import Workplace
-from engines.pytorch.ppo.prompts import Prompt, read_prompts
 from engines.pytorch.ppo.scoring import LanguageScorer
 from engines.pytorch.trl_trainer import frozen_reference
+from engines.reinforcement import sources
+from engines.reinforcement.advantages import group_advantages
+from engines.reinforcement.prompts import Prompt, read_prompts
 from tests.pytorch.conftest import Listener
 from tests.pytorch.letter_e import make_world, share
 from workbench.contract import Finished, Job, Metrics, Started, Stopped
@@ -81,7 +83,12 @@ def method_of(world: Path, folder: Path, **settings: Any) -> GrpoMethod:
         trainer=new_losses(policy, recipe, place, scorer),
         scorer=scorer,
         prompts=read_prompts(world / "prompts", policy.tokenizer, longest=200, fraction=0.1, seed=0),
-        sources=rewards.open_sources(recipe, place.job.inputs, place.device, place.dtype),
+        sources=sources.open_sources(
+            recipe,
+            place.job.inputs,
+            reward=lambda path: rewards.RewardModel(path, place.device, place.dtype),
+            judge=lambda path: rewards.Judge(path, place.device, place.dtype),
+        ),
         reference=frozen_reference(policy),
     )
 
@@ -113,7 +120,7 @@ def test_advantages_are_deviations_within_the_group() -> None:
 def test_the_loss_is_the_clipped_objective_over_all_tokens(world: Path, tmp_path: Path, lora: dict[str, Any]) -> None:
     """TRL's loss of our micro-batches, and its gradient, are those of a NumPy-like sum through transformers' logits."""
     method = method_of(world, tmp_path, **lora, **{"beta": 0.3, "num_iterations": 2, "generation.temperature": 0.8})
-    ready = method._answered(0)
+    ready = method.answered(0)
     with torch.no_grad():  # away from the reference and from the old probabilities
         for parameter in method.policy.trained():
             parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
@@ -151,7 +158,7 @@ def test_the_first_ratio_is_exactly_one(world: Path, tmp_path: Path) -> None:
     method = method_of(world, tmp_path, num_iterations=2)
     method._trainer.current_gradient_accumulation_steps = 1
     method.policy.model.train()
-    for inputs in method._answered(0).micro:
+    for inputs in method.answered(0).micro:
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
         new_BT, _, _ = method._trainer._get_per_token_logps_and_entropies(
@@ -181,9 +188,9 @@ def test_the_reward_models_score_is_read_at_the_end_of_the_conversation(world: P
 
 def test_a_pattern_is_searched_for(world: Path) -> None:
     prompt = asked(world, "Say 3 words about gold.")
-    assert rewards.Pattern(r"^\d+$")([prompt] * 3, ["12", "12 apples", ""]) == [1.0, 0.0, 0.0]
+    assert sources.Pattern(r"^\d+$")([prompt] * 3, ["12", "12 apples", ""]) == [1.0, 0.0, 0.0]
     with pytest.raises(WorkbenchError, match="is no regular expression"):
-        rewards.Pattern("(")
+        sources.Pattern("(")
 
 
 def test_a_function_of_the_users(world: Path, tmp_path: Path) -> None:
@@ -193,25 +200,25 @@ def test_a_function_of_the_users(world: Path, tmp_path: Path) -> None:
         "def gold(prompt, answer):\n    return len(answer) + 100 * ('gold' in prompt)\n\n"
         "def broken(prompt, answer):\n    return 1 / len(answer)\n\ndef words(prompt, answer):\n    return 'good'\n"
     )
-    assert rewards.Function(f"{file}:gold")([prompt] * 2, ["abc", ""]) == [103.0, 100.0]
+    assert sources.Function(f"{file}:gold")([prompt] * 2, ["abc", ""]) == [103.0, 100.0]
     with pytest.raises(WorkbenchError, match=r"failed on the answer ''.*ZeroDivisionError"):
-        rewards.Function(f"{file}:broken")([prompt], [""])
+        sources.Function(f"{file}:broken")([prompt], [""])
     with pytest.raises(WorkbenchError, match="gave 'good' for the answer"):
-        rewards.Function(f"{file}:words")([prompt], [""])
+        sources.Function(f"{file}:words")([prompt], [""])
     file.write_text("def several(prompts, answers):\n    return [-0.01] * 500\n")
     with pytest.raises(WorkbenchError) as caught:
-        rewards.Function(f"{file}:several")([prompt], ["abc"])
+        sources.Function(f"{file}:several")([prompt], ["abc"])
     assert len(caught.value.what) < 400
     assert "(prompt: str, answer: str) -> score" in caught.value.remedy
     file.write_text("def gold(prompt, answer):\n    return 1\n\ndef broken(prompt, answer):\n    return 1 / 0\n")
     with pytest.raises(WorkbenchError) as caught:
-        rewards.Function(f"{file}:silver")
+        sources.Function(f"{file}:silver")
     assert "gold, broken" in caught.value.remedy
     with pytest.raises(WorkbenchError, match="there is no such file"):
-        rewards.Function("nowhere.py:gold")
+        sources.Function("nowhere.py:gold")
     file.write_text("import nothing_of_that_name\n")
     with pytest.raises(WorkbenchError, match="cannot be imported: ModuleNotFoundError"):
-        rewards.Function(f"{file}:gold")
+        sources.Function(f"{file}:gold")
 
 
 def test_a_judges_mark_is_the_mean_over_its_digits(world: Path) -> None:
@@ -222,10 +229,10 @@ def test_a_judges_mark_is_the_mean_over_its_digits(world: Path) -> None:
     assert found[0] != found[1]
     chat = ChatTokenizer(world / "model")
     for prompt, answer, mark in zip(prompts, ["the tree", "or"], found, strict=True):
-        content = rewards.QUESTION.format(request=prompt.text, answer=answer)
+        content = sources.QUESTION.format(request=prompt.text, answer=answer)
         ids = torch.from_numpy(chat.prompt([{"role": "user", "content": content}]).astype(np.int64))[None, -256:]
         logits_V = judge._model(input_ids=ids).logits[0, -1]
-        weights = logits_V[judge._digits].softmax(0)
+        weights = logits_V[judge.digits].softmax(0)
         assert mark == pytest.approx(float((weights * torch.arange(1, 10)).sum()), abs=1e-4)
 
 

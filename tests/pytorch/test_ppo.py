@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from engines.companions import pad_id
 from engines.pytorch.distributed import Processes
 from engines.pytorch.optimizer import adamw
-from engines.pytorch.ppo.generation import Drawing, uniform_numbers, write_answers
+from engines.pytorch.ppo.generation import write_answers
 from engines.pytorch.ppo.iteration import Learner
 from engines.pytorch.ppo.models import open_models
-from engines.pytorch.ppo.prompts import Prompts, read_prompts
-from engines.pytorch.ppo.scoring import Rows, Written
+from engines.pytorch.ppo.scoring import Rows
 from engines.pytorch.ppo.stage import ppo
+from engines.reinforcement.answers import Drawing, Written, uniform_numbers
+from engines.reinforcement.prompts import Prompts, read_prompts
 from tests.pytorch.conftest import Listener
 from tests.pytorch.letter_e import make_world, write_prompts
 from workbench.contract import CheckpointSaved, Estimated, Finished, Job, Metrics, Sample, Started, Stopped, Warned
@@ -93,7 +94,7 @@ def test_an_answer_does_not_depend_on_its_company(world: Path) -> None:
     drawing, model = learner.drawing, learner.models.policy.model.eval()
     batch = [prompt.ids_L for prompt in prompts.batch(0, 12)]
     assert len({len(ids) for ids in batch}) > 1  # padding is needed
-    uniform_RT = uniform_numbers(12, drawing.max_tokens, 3)
+    uniform_RT = torch.from_numpy(uniform_numbers(12, drawing.max_tokens, 3))
     together = write_answers(model, batch, uniform_RT, drawing)
     assert len({len(answer) for answer in together}) > 2  # rows left the batch before others
     for row in range(12):
@@ -278,7 +279,7 @@ def test_an_adapter_leaves_the_base_alone(world: Path, tmp_path: Path) -> None:
     for step in range(2):
         for group in learner.optimizer.param_groups:
             group["lr"] = 1e-2
-        learner.update(learner.score(written, step), step)
+        learner.update(learner.score(written, step), step, 1e-3)
     after = learner.scored(written)
     assert torch.equal(before.reference_N, after.reference_N)
     assert torch.equal(before.scores_B, after.scores_B)

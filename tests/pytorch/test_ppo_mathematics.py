@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from engines.pytorch.ppo import mathematics
-from engines.pytorch.ppo.generation import draw, uniform_numbers
+from engines.pytorch.ppo.generation import draw
+from engines.reinforcement import advantages
+from engines.reinforcement.answers import uniform_numbers
 
 LENGTHS = (5, 1, 8, 3)
 
@@ -22,8 +24,8 @@ def numbers() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def mask() -> torch.Tensor:
-    return torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+def mask() -> np.ndarray:
+    return np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
 
 
 def reference_rewards(numbers: dict[str, np.ndarray], kl_coef: float) -> list[list[float]]:
@@ -52,48 +54,44 @@ def flat(rows: list[list[float]]) -> np.ndarray:
     return np.array([value for row in rows for value in row])
 
 
-def test_rewards_and_advantages_equal_the_papers(numbers: dict[str, np.ndarray], mask: torch.Tensor) -> None:
-    tensors = {name: torch.from_numpy(array) for name, array in numbers.items()}
-    rewards_BT = mathematics.token_rewards(
-        tensors["scores"], tensors["log_probs"], tensors["reference"], mask, kl_coef=0.3
+def test_rewards_and_advantages_equal_the_papers(numbers: dict[str, np.ndarray], mask: np.ndarray) -> None:
+    rewards_BT = advantages.token_rewards(
+        numbers["scores"], numbers["log_probs"], numbers["reference"], mask, kl_coef=0.3
     )
     expected = reference_rewards(numbers, 0.3)
-    assert np.allclose(rewards_BT[mask].numpy(), flat(expected), atol=1e-12)
-    assert float(rewards_BT[~mask].abs().sum()) == 0
-    found_BT = mathematics.advantages(rewards_BT, tensors["values"], mask, gamma=0.97, lam=0.9)
+    assert np.allclose(rewards_BT[mask], flat(expected), atol=1e-12)
+    assert np.abs(rewards_BT[~mask]).sum() == 0
+    found_BT = advantages.advantages(rewards_BT, numbers["values"], mask, gamma=0.97, lam=0.9)
     expected_advantages = flat(reference_advantages(expected, numbers["values"], 0.97, 0.9))
-    assert np.allclose(found_BT[mask].numpy(), expected_advantages, atol=1e-12)
-    assert float(found_BT[~mask].abs().sum()) == 0
+    assert np.allclose(found_BT[mask], expected_advantages, atol=1e-12)
+    assert np.abs(found_BT[~mask]).sum() == 0
 
 
-def test_whitening_is_over_tokens_alone(numbers: dict[str, np.ndarray], mask: torch.Tensor) -> None:
-    values_BT = torch.from_numpy(numbers["values"]) * 4 + 2
-    chosen = values_BT[mask].numpy()
+def test_whitening_is_over_tokens_alone(numbers: dict[str, np.ndarray], mask: np.ndarray) -> None:
+    values_BT = numbers["values"] * 4 + 2
+    chosen = values_BT[mask]
     for shift in (True, False):
         expected = (chosen - chosen.mean()) / np.sqrt(chosen.var() + 1e-8) + (0 if shift else chosen.mean())
-        found_BT = mathematics.whitened(values_BT, mask, shift_mean=shift)
-        assert np.allclose(found_BT[mask].numpy(), expected, atol=1e-12)
-        assert float(found_BT[~mask].abs().sum()) == 0
+        found_BT = advantages.whitened(values_BT, mask, shift_mean=shift)
+        assert np.allclose(found_BT[mask], expected, atol=1e-12)
+        assert np.abs(found_BT[~mask]).sum() == 0
 
 
-def test_whitening_over_two_processes_is_that_of_all_tokens(numbers: dict[str, np.ndarray], mask: torch.Tensor) -> None:
-    values_BT = torch.from_numpy(numbers["values"])
-    together_BT = mathematics.whitened(values_BT, mask)
+def test_whitening_over_two_processes_is_that_of_all_tokens(numbers: dict[str, np.ndarray], mask: np.ndarray) -> None:
+    values_BT = numbers["values"]
+    together_BT = advantages.whitened(values_BT, mask)
     halves = (slice(0, 2), slice(2, 4))
     # What a sum over processes would answer: the first call asks for count and sum, the second for squares.
-    sums = [
-        [torch.tensor([float(mask[half].sum()), float(values_BT[half][mask[half]].sum())]).double()] for half in halves
-    ]
-    mean = float((sums[0][0] + sums[1][0])[1] / (sums[0][0] + sums[1][0])[0])
-    squares = sum((values_BT[half][mask[half]] - mean).square().sum() for half in halves)
+    count, added = float(mask.sum()), float(values_BT[mask].sum())
+    squares = ((values_BT[mask] - added / count) ** 2).sum()
     for half in halves:
-        answers = iter([sums[0][0] + sums[1][0], torch.stack([squares])])
-        apart_BT = mathematics.whitened(values_BT[half], mask[half], total=lambda _, answers=answers: next(answers))
-        assert torch.allclose(apart_BT, together_BT[half], atol=1e-12)
+        answers = iter([np.array([count, added]), np.array([squares])])
+        apart_BT = advantages.whitened(values_BT[half], mask[half], total=lambda _, answers=answers: next(answers))
+        assert np.allclose(apart_BT, together_BT[half], atol=1e-12)
 
 
-def test_losses_and_their_gradients_equal_numpy(numbers: dict[str, np.ndarray], mask: torch.Tensor) -> None:
-    chosen = mask.numpy()
+def test_losses_and_their_gradients_equal_numpy(numbers: dict[str, np.ndarray], mask: np.ndarray) -> None:
+    chosen = mask
     old, new = numbers["log_probs"][chosen], numbers["log_probs"][chosen] + 0.3 * numbers["new"][chosen]
     gains = numbers["reference"][chosen]
     values, new_values = numbers["values"][chosen], numbers["new_values"][chosen]
@@ -126,18 +124,18 @@ def test_losses_and_their_gradients_equal_numpy(numbers: dict[str, np.ndarray], 
 
 
 def test_the_coefficient_goes_after_the_target() -> None:
-    assert mathematics.adapted_kl_coef(0.1, 6.0, target=6.0, horizon=10_000, answers=256) == 0.1
-    higher = mathematics.adapted_kl_coef(0.1, 6.6, target=6.0, horizon=10_000, answers=256)
+    assert advantages.adapted_kl_coef(0.1, 6.0, target=6.0, horizon=10_000, answers=256) == 0.1
+    higher = advantages.adapted_kl_coef(0.1, 6.6, target=6.0, horizon=10_000, answers=256)
     assert higher == pytest.approx(0.1 * (1 + 0.1 * 256 / 10_000))
-    most = mathematics.adapted_kl_coef(0.1, 600.0, target=6.0, horizon=10_000, answers=256)
+    most = advantages.adapted_kl_coef(0.1, 600.0, target=6.0, horizon=10_000, answers=256)
     assert most == pytest.approx(0.1 * (1 + 0.2 * 256 / 10_000))
-    least = mathematics.adapted_kl_coef(0.1, -5.0, target=6.0, horizon=10_000, answers=256)
+    least = advantages.adapted_kl_coef(0.1, -5.0, target=6.0, horizon=10_000, answers=256)
     assert least == pytest.approx(0.1 * (1 - 0.2 * 256 / 10_000))
 
 
 def test_draws_have_the_probabilities_of_the_softmax() -> None:
     logits_V = torch.tensor([1.0, -2.0, 0.5, -torch.inf, 3.0])
-    uniform = uniform_numbers(1, 200_000, 7)[0]
+    uniform = torch.from_numpy(uniform_numbers(1, 200_000, 7)[0])
     drawn = draw(logits_V.expand(len(uniform), -1), uniform)
     shares = torch.bincount(drawn, minlength=5).double() / len(drawn)
     assert torch.allclose(shares, logits_V.double().softmax(0), atol=4e-3)  # 3.5 deviations of a share of a half
@@ -147,5 +145,5 @@ def test_draws_have_the_probabilities_of_the_softmax() -> None:
 
 
 def test_uniform_numbers_are_a_function_of_their_key() -> None:
-    assert torch.equal(uniform_numbers(4, 3, 1, 2), uniform_numbers(4, 3, 1, 2))
-    assert not torch.equal(uniform_numbers(4, 3, 1, 2), uniform_numbers(4, 3, 1, 3))
+    assert np.array_equal(uniform_numbers(4, 3, 1, 2), uniform_numbers(4, 3, 1, 2))
+    assert not np.array_equal(uniform_numbers(4, 3, 1, 2), uniform_numbers(4, 3, 1, 3))

@@ -17,10 +17,11 @@ from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from engines.judged import p_value
 from engines.pytorch import folders
 from engines.pytorch.distributed import Processes
 from engines.pytorch.post_training import Workplace
-from engines.pytorch.preference import OrpoMethod, SimpoMethod, p_value
+from engines.pytorch.preference import OrpoMethod, SimpoMethod
 from engines.pytorch.preference_stage import preference_losses
 from engines.pytorch.sft import supervised_trainer
 from tests.pytorch.conftest import Listener

@@ -22,9 +22,10 @@ import torch
 from engines.pytorch.distributed import Processes
 from engines.pytorch.grpo import grpo
 from engines.pytorch.policy import open_policy
-from engines.pytorch.ppo.answers import drawing_of, write_share
-from engines.pytorch.ppo.prompts import read_prompts
+from engines.pytorch.ppo.answers import write_share
 from engines.pytorch.ppo.stage import ppo
+from engines.reinforcement.answers import drawing_of
+from engines.reinforcement.prompts import read_prompts
 from engines.tokenizer import TextTokenizer
 from tests.pytorch.conftest import Listener
 from tests.pytorch.letter_e import make_world, share
@@ -53,7 +54,9 @@ def mean_share(folder: Path, world: Path, recipe: Any) -> float:
     """Of answers to the held-out prompts."""
     policy = open_policy(folder, recipe.adapter, seed=0, device=torch.device("cpu"), dtype=torch.float32)
     prompts = read_prompts(world / "prompts", policy.tokenizer, longest=200, fraction=0.3, seed=recipe.seed).held_out
-    written = write_share(policy, prompts, drawing_of(policy, recipe.generation), Processes(), (9,))
+    written = write_share(
+        policy, prompts, drawing_of(policy.tokenizer, policy.base, recipe.generation), Processes(), (9,)
+    )
     texts = TextTokenizer(folder)
     return sum(share(texts.decode(item.answer.tolist())) for item in written) / len(written)
 

@@ -23,17 +23,19 @@ from workbench.store import artifacts
 @click.option("--prompt", required=True, help="What was asked.")
 @click.option("--answer", "answers", required=True, multiple=True, help="What was answered; - reads it. Repeat it.")
 @click.option("--system", default="", help="What the model was told before.")
+@click.option("--engine", "asked", metavar="NAME", default="pytorch", show_default=True, help="What opens the model.")
 @common
-def score(as_json: bool, model: str, prompt: str, answers: tuple[str, ...], system: str) -> None:
+def score(as_json: bool, model: str, prompt: str, answers: tuple[str, ...], system: str, asked: str) -> None:
     """Score answers with the reward MODEL: higher is better, and only differences mean something."""
     texts = [sys.stdin.read() if text == "-" else text for text in answers]
-    asked = [{"role": "system", "content": system}] if system else []
-    asked.append({"role": "user", "content": prompt})
-    folder, engine = locate(model), registry.engine("pytorch")
-    assert isinstance(engine, RewardEngine)
-    judge = engine.open_reward(folder)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": prompt})
+    engine = registry.engine(asked)
+    if not isinstance(engine, RewardEngine):
+        raise WorkbenchError(f"The engine {asked} opens no reward models.", "Leave out --engine.")
+    judge = engine.open_reward(locate(model))
     try:
-        scores = judge.score([(asked, text) for text in texts])
+        scores = judge.score([(messages, text) for text in texts])
     finally:
         judge.close()
     if as_json:

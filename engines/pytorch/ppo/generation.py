@@ -1,32 +1,21 @@
 """Many answers at once: left-padded prompts of similar length, one key-value cache, finished answers left out.
 
-A row's draws are given as uniform numbers, one for each token that it may write. So an answer does not depend on
-which answers are written beside it, on how many processes there are, or on what was drawn before.
+A row's draws are given as uniform numbers, one for each token that it may write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from engines.pytorch.decoding import decode
+from engines.reinforcement.answers import Drawing
 
 # Of keys and values for the answers that are written at once.
 CACHE_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """How answers are written: until one of `end_ids`, which is part of the answer, or `max_tokens`."""
-
-    end_ids: tuple[int, ...]
-    max_tokens: int
-    temperature: float
-    pad_id: int
 
 
 def write_answers(
@@ -80,11 +69,6 @@ def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
     # Below the sum of all, so that rounding never chooses beyond the last id that has a probability.
     places_B1 = torch.minimum(uniform_B[:, None] * total_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
     return torch.searchsorted(cumulative_BV, places_B1, right=True).squeeze(1).clamp_max(logits_BV.shape[1] - 1)
-
-
-def uniform_numbers(rows: int, tokens: int, *key: int) -> torch.Tensor:
-    """Float64 [rows, tokens] in [0, 1), a function of `key`."""
-    return torch.from_numpy(np.random.default_rng(key).random((rows, tokens)))
 
 
 def _rows_at_once(model: Any, prompts: Sequence[np.ndarray], order: Sequence[int], max_tokens: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,15 +12,15 @@ import torch.distributed as dist
 from torch import nn
 
 from engines.pytorch.distributed import Processes
-from engines.pytorch.ppo.answers import answer_means, drawing_of, write_share
-from engines.pytorch.ppo.mathematics import advantages, policy_loss, token_rewards, value_loss, whitened
+from engines.pytorch.ppo.answers import total_of, write_share
+from engines.pytorch.ppo.mathematics import policy_loss, value_loss
 from engines.pytorch.ppo.models import Models
-from engines.pytorch.ppo.prompts import Prompt
-from engines.pytorch.ppo.scoring import Rows, Written
-from workbench.errors import WorkbenchError
+from engines.pytorch.ppo.scoring import Rows
+from engines.reinforcement.advantages import token_advantages
+from engines.reinforcement.answers import Written, answer_means, drawing_of
+from engines.reinforcement.ppo import Update, parted, passes, require_finite
+from engines.reinforcement.prompts import Prompt
 from workbench.recipes.reinforcement import PpoRecipe
-
-ANSWERS, MINI_BATCHES, EPOCHS, EVALUATION = range(4)  # what random numbers are for
 
 
 @dataclass(kw_only=True)
@@ -40,58 +39,38 @@ class MicroBatch:
     returns_N: torch.Tensor
 
 
-@dataclass(kw_only=True)
-class Update:
-    """What the optimizer steps of an iteration came to; this process's share of means over all processes."""
-
-    loss: torch.Tensor
-    policy_grad_norm: torch.Tensor
-    figures: dict[str, float]
-
-
 class Learner:
-    """The models, their optimizer, and what an iteration does with them."""
+    """Satisfies `engines.reinforcement.ppo.Learner`."""
 
     def __init__(self, models: Models, recipe: PpoRecipe, optimizer: torch.optim.Optimizer, processes: Processes):
         """The first two groups of `optimizer` are the policy's, the others the value model's."""
         self.models, self.recipe, self.optimizer, self.processes = models, recipe, optimizer, processes
         self.kl_coef = recipe.ppo.kl_coef
         self.device = models.policy.device
-        self.drawing = drawing_of(models.policy, recipe.generation)
+        self.drawing = drawing_of(models.policy.tokenizer, models.policy.base, recipe.generation)
         self.pad_id = self.drawing.pad_id
 
     # ------------------------------------------------------------------ answers
 
     def write(self, prompts: Sequence[Prompt], key: tuple[int, ...]) -> list[Written]:
-        """This process's share of answers to `prompts`; their draws are a function of `key`."""
         return write_share(self.models.policy, prompts, self.drawing, self.processes, key)
 
     # ------------------------------------------------------------------ scores
 
     def score(self, written: Sequence[Written], step: int) -> list[list[MicroBatch]]:
-        """The answers in mini-batches drawn at random, and those in micro-batches of similar length, scored."""
-        batch, count = self.recipe.batch, self.recipe.ppo.num_mini_batches
-        order = np.random.default_rng((self.recipe.seed, MINI_BATCHES, step, self.processes.rank))
-        mini_batches = []
-        for part in np.array_split(order.permutation(len(written)), count):
-            chosen = sorted((written[row] for row in part), key=lambda item: len(item.prompt) + len(item.answer))
-            size = batch.per_device_batch_size or len(chosen)
-            parts = [chosen[start : start + size] for start in range(0, len(chosen), size)]
-            mini_batches.append([self.scored(part) for part in parts])
+        mini_batches = [
+            [self.scored(part) for part in mini_batch]
+            for mini_batch in parted(written, self.recipe, step, self.processes.rank)
+        ]
         self._estimate_advantages([micro for mini_batch in mini_batches for micro in mini_batch])
         return mini_batches
 
     @torch.no_grad()
     def scored(self, written: Sequence[Written]) -> MicroBatch:
-        """All that the models say of some answers, before any is learnt from."""
         rows = Rows.of(written, self.pad_id, self.device)
         statistics = self.models.log_probs(rows)
         scores_B = self.models.scores(rows)
-        if not bool(torch.isfinite(scores_B).all()):
-            raise WorkbenchError(
-                f"The reward model gave {float(scores_B[~torch.isfinite(scores_B)][0])} as the score of an answer.",
-                "Its weights are damaged, or its training diverged: train it anew with a lower --learning-rate.",
-            )
+        require_finite(scores_B.cpu().numpy())
         empty_N = torch.empty_like(statistics.log_probs)
         return MicroBatch(
             rows=rows,
@@ -108,46 +87,44 @@ class Learner:
 
     def _estimate_advantages(self, micro_batches: Sequence[MicroBatch]) -> None:
         """Set the advantages and returns of every token."""
-        ppo, total = self.recipe.ppo, self.processes.total
-        lengths = [length for micro in micro_batches for length in micro.lengths]
-        mask_BT = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
-        def padded(name: str) -> torch.Tensor:
-            values_N = torch.cat([getattr(micro, name) for micro in micro_batches]).cpu()
-            return torch.zeros(mask_BT.shape).masked_scatter(mask_BT, values_N)
+        def together(name: str) -> np.ndarray:
+            return torch.cat([getattr(micro, name) for micro in micro_batches]).cpu().numpy()
 
-        scores_B = torch.cat([micro.scores_B - ppo.missing_eos_penalty * ~micro.ended_B for micro in micro_batches])
-        log_probs_BT, reference_BT, values_BT = (padded(name) for name in ("log_probs_N", "reference_N", "values_N"))
-        rewards_BT = token_rewards(scores_B.cpu(), log_probs_BT, reference_BT, mask_BT, self.kl_coef)
-        if ppo.whiten_rewards:
-            rewards_BT = whitened(rewards_BT, mask_BT, shift_mean=False, total=total)
-        raw_BT = advantages(rewards_BT, values_BT, mask_BT, gamma=ppo.gamma, lam=ppo.lam)
-        returns_BT = raw_BT + values_BT
-        white_BT = whitened(raw_BT, mask_BT, total=total)
+        advantages_N, returns_N = token_advantages(
+            self.recipe.ppo,
+            self.kl_coef,
+            lengths=[length for micro in micro_batches for length in micro.lengths],
+            ended=together("ended_B").tolist(),
+            scores_B=together("scores_B"),
+            log_probs_N=together("log_probs_N"),
+            reference_N=together("reference_N"),
+            values_N=together("values_N"),
+            total=total_of(self.processes),
+        )
         start = 0
         for micro in micro_batches:
-            part = slice(start, start + len(micro.lengths))
+            part = slice(start, start + sum(micro.lengths))
             start = part.stop
-            own_BT = mask_BT[part]
-            micro.advantages_N = white_BT[part][own_BT].to(self.device)
-            micro.returns_N = returns_BT[part][own_BT].to(self.device)
+            micro.advantages_N = torch.from_numpy(advantages_N[part]).to(self.device)
+            micro.returns_N = torch.from_numpy(returns_N[part]).to(self.device)
 
     # ------------------------------------------------------------------ learning
 
-    def update(self, mini_batches: Sequence[Sequence[MicroBatch]], step: int) -> Update:
-        """`num_ppo_epochs` passes over the mini-batches, an optimizer step for each."""
+    def update(self, mini_batches: Sequence[Sequence[MicroBatch]], step: int, learning_rate: float) -> Update:
+        peak, value_peak = self.recipe.optimizer.learning_rate or 1.0, self.recipe.ppo.value_learning_rate or 0.0
+        for place, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = learning_rate if place < 2 else learning_rate * value_peak / peak
         own = torch.tensor([sum(sum(micro.lengths) for micro in mini_batch) for mini_batch in mini_batches])
         tokens = self.processes.total(own.double()).tolist()
-        order = np.random.default_rng((self.recipe.seed, EPOCHS, step))
         sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         norms = torch.zeros((), device=self.device)
         steps = 0
-        for _ in range(self.recipe.ppo.num_ppo_epochs):
-            for place in order.permutation(len(mini_batches)):
-                for micro in mini_batches[place]:
-                    sums += self._learn(micro, 1.0 / tokens[place])
-                norms = torch.maximum(norms, self._optimizer_step())
-                steps += 1
+        for place in passes(self.recipe, step, len(mini_batches)):
+            for micro in mini_batches[place]:
+                sums += self._learn(micro, 1.0 / tokens[place])
+            norms = torch.maximum(norms, self._optimizer_step())
+            steps += 1
         sums /= steps
         policy, value, clipped, clipped_value = self.processes.total(sums.cpu().clone()).tolist()
         figures = {
@@ -160,7 +137,6 @@ class Learner:
         return Update(loss=loss, policy_grad_norm=norms, figures=figures)
 
     def try_learning(self, micro: MicroBatch) -> None:
-        """A forward and backward pass that changes nothing."""
         self._learn(micro, 1.0 / sum(micro.lengths))
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -190,12 +166,6 @@ class Learner:
     # ------------------------------------------------------------------ figures
 
     def answer_figures(self, micro_batches: Sequence[MicroBatch]) -> dict[str, float]:
-        """Means over the answers of all processes: the reward model's own score, nats from the reference, length.
-
-        "kl" is the mean of Σ log π/π_ref over sampled answers: without bias, but by chance a little below 0 where the
-        two are nearly the same. It is what the penalty and target_kl work with, so it is told as it is, and not by
-        an estimator that cannot be negative (k3 of Schulman 2020).
-        """
         lengths = [length for micro in micro_batches for length in micro.lengths]
         sums = {
             "reward_mean": sum(float(micro.scores_B.double().sum()) for micro in micro_batches),
@@ -204,7 +174,7 @@ class Learner:
             "response_length": sum(lengths),
             "eos_rate": sum(int(micro.ended_B.sum()) for micro in micro_batches),
         }
-        return answer_means(sums, len(lengths), self.processes)
+        return answer_means(sums, len(lengths), total_of(self.processes))
 
 
 def add_gradients(parameters: Sequence[torch.Tensor], processes: Processes) -> None:
@@ -213,18 +183,3 @@ def add_gradients(parameters: Sequence[torch.Tensor], processes: Processes) -> N
         for parameter in parameters:
             if parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
-
-
-class Stopwatch:
-    """Seconds since it was last asked, on a device that works behind our back."""
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        self._mark = time.perf_counter()
-
-    def lap(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
-        seconds, self._mark = now - self._mark, now
-        return seconds

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
 from engines.pytorch import folders
 from engines.pytorch.policy import Policy, add_lora, open_policy
 from engines.pytorch.ppo.scoring import LanguageScorer, Rows, ValueScorer
 from engines.pytorch.token_log_probs import TokenStatistics
+from engines.reinforcement.same_tokens import refuse_foreign_tokens
 from workbench.corpus.chats.tokens import ChatTokenizer
-from workbench.errors import WorkbenchError
 from workbench.recipes.reinforcement import PpoRecipe
 
 VALUE_FOLDER = "value"  # in a checkpoint
@@ -114,18 +113,6 @@ def open_models(base: Path, reward: Path, recipe: PpoRecipe, device: torch.devic
     )
 
 
-def refuse_foreign_tokens(base: Path, reward: Path) -> None:
-    """Raises `WorkbenchError` unless every token has the same id in both folders."""
-    ours, theirs = (_vocabulary(folder) for folder in (base, reward))
-    differing = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
-    if differing:
-        raise WorkbenchError(
-            f"The reward model {reward.name} has another tokenizer than the model {base.name}: {len(differing):,} "
-            f"tokens differ ({len(theirs):,} against {len(ours):,}), such as {differing[0]!r}.",
-            "Train a reward model on this base, or on one with the same tokenizer.",
-        )
-
-
 def without_dropout(model: nn.Module) -> None:
     """PPO compares probabilities of one answer at two times; dropout would tell them apart where nothing changed."""
     for module in model.modules():
@@ -133,13 +120,3 @@ def without_dropout(model: nn.Module) -> None:
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0  # type: ignore[assignment]
-
-
-def _vocabulary(folder: Path) -> dict[str, int]:
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise WorkbenchError(f"{folder} holds no tokenizer: tokenizer.json is missing.", "Copy it from its source.")
-    try:
-        return Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
-    except Exception as error:  # the library raises bare Exception
-        raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from None

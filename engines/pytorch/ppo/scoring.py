@@ -18,15 +18,7 @@ from engines.pytorch import documents
 from engines.pytorch.documents import _logit_scale as logit_scale
 from engines.pytorch.documents import hidden_states
 from engines.pytorch.token_log_probs import TokenStatistics, token_log_probs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """A prompt with its answer."""
-
-    prompt: np.ndarray
-    answer: np.ndarray
-    ended: bool  # by an end token, rather than cut off
+from engines.reinforcement.answers import Written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

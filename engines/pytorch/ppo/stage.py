@@ -8,10 +8,10 @@ from engines.pytorch.optimizer import adamw
 from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.ppo.iteration import Learner
 from engines.pytorch.ppo.method import PpoMethod
-from engines.pytorch.ppo.models import Models, open_models
-from engines.pytorch.ppo.prompts import read_prompts, room_for_prompts, warn_of_prompts
+from engines.pytorch.ppo.models import open_models
+from engines.reinforcement.prompts import read_prompts, room_for_prompts, warn_of_prompts
+from engines.reinforcement.same_tokens import foreign_template
 from workbench.contract import Job, Reporter, Warned
-from workbench.corpus.chats.tokens import ChatTokenizer
 from workbench.recipes.base import validate
 from workbench.recipes.reinforcement import PpoRecipe
 
@@ -34,7 +34,9 @@ def ppo(job: Job, reporter: Reporter) -> None:
         for group in adamw(models.value.model, recipe.optimizer).param_groups:
             optimizer.add_param_group(group)
         method = PpoMethod(Learner(models, recipe, optimizer, place.processes), prompts)
-        for message in warn_of_prompts(prompts, recipe, method.batch_size) + foreign_template(job, models):
+        for message in warn_of_prompts(prompts, recipe, method.batch_size) + foreign_template(
+            models.policy.tokenizer, models.value.tokenizer
+        ):
             reporter.emit(Warned(message=message))
         answers = recipe.batch.per_device_batch_size or method.batch_size
         return Made(
@@ -50,12 +52,3 @@ def ppo(job: Job, reporter: Reporter) -> None:
         )
 
     train(job, reporter, asked, make)
-
-
-def foreign_template(job: Job, models: Models) -> list[str]:
-    """A warning if the reward model learnt on conversations that were written in another way."""
-    if ChatTokenizer(job.inputs["reward"]).template == models.policy.tokenizer.template:
-        return []
-    return [
-        "The reward model was trained with another chat template than the model's: it never saw answers like these."
-    ]

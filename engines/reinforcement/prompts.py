@@ -50,6 +50,14 @@ class Prompts:
         orders = {number: self._order(number) for number in {place // count for place in places}}
         return [self.train[orders[place // count][place % count]] for place in places]
 
+    def report(self) -> dict[str, int]:
+        """What the manifest says of them."""
+        return {
+            "prompts": len(self.train),
+            "held_out_prompts": len(self.held_out),
+            "prompts_too_long": self.too_long,
+        }
+
     def _order(self, number: int) -> np.ndarray:
         return np.random.default_rng((self.seed, number)).permutation(len(self.train))
 

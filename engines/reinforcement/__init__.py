@@ -1,0 +1,1 @@
+"""What training on a model's own answers is, apart from the library that computes it: PPO and GRPO."""
