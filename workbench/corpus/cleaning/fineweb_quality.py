@@ -41,9 +41,9 @@ class FineWebQuality(Step):
     """Rejects documents that are lists, menus or tables rather than text.
 
     Penedo et al. 2024, "The FineWeb Datasets: Decanting the Web for the Finest Text Data at Scale", section 3.6, with
-    its thresholds; that on short lines, and the ratio of line feeds to words, are those of its code in datatrove. Lines
-    that are only white space do not count; a line counts as repeated from its second occurrence on; all words count,
-    signs too. What a word is says `word_splitting`.
+    its thresholds. Where the paper is silent, as its code in datatrove does it: line feeds are set against all words,
+    signs too; lines that are only white space do not count; a line counts as repeated from its second occurrence on.
+    That code has 0.01 for `max_repeated` where the paper has 0.1. What a word is says `word_splitting`.
     """
 
     name: ClassVar[str] = "fineweb-quality"
@@ -51,7 +51,7 @@ class FineWebQuality(Step):
     min_ended_lines: float = Field(0.12, ge=0, le=1, description="Smallest share of lines with an end mark at the end.")
     max_short_lines: float = Field(0.67, ge=0, le=1, description="Largest share of short lines.")
     short_line: int = Field(30, ge=0, description="Characters up to which a line is short.")
-    max_repeated: float = Field(0.01, ge=0, le=1, description="Largest share of characters in repeated lines.")
+    max_repeated: float = Field(0.1, ge=0, le=1, description="Largest share of characters in repeated lines.")
     max_line_feeds: float = Field(0.3, ge=0, description="Most line feeds for a word.")
 
     def apply(self, document: Document) -> Verdict:

@@ -10,7 +10,7 @@ can be told from neighbouring characters:
   (`well - known`, not `UTF-8`), a comma between letters does, `/ : = < >` before a letter do, and so does a full stop
   between a small letter and a capital one.
 - Contractions part as `it 's` and `do n't`.
-- In scripts without spaces (Han, kana, Thai, Lao, Myanmar, Khmer) each letter is a word, so that a pair of words there
+- In scripts without spaces (Han, kana, Thai, Khmer, …) each letter is a word, so that a pair of words there
   is what is called a bigram of characters. Signs beyond ASCII are words of their own everywhere.
 
 What tokenisers know of each language (abbreviations, addresses, `cannot`) is left out; how often that decides about a
@@ -25,26 +25,14 @@ from functools import cache
 
 import numpy as np
 
+from workbench.corpus.scripts import WITHOUT_SPACES
+
 # Classes of characters; LETTER has the bits of DIGIT, ALONE those of both.
 SPACE, SIGN, DIGIT, LETTER, ALONE, ATTACHED, SOFT = 0, 1, 2, 6, 14, 16, 32
 _WORD_BIT, _LETTER_BIT, _ALONE_BIT = 2, 4, 8
 _SOFT = r".-/\@~|^+"
 
-_UNSPACED = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x3005, 0x3007),  # Han's iteration mark and zero
-    (0x3021, 0x3029),
-    (0x3040, 0x30FF),  # Hiragana, Katakana
-    (0x3105, 0x312F),  # Bopomofo
-    (0x31A0, 0x31BF),
-    (0x31F0, 0x31FF),
-    (0x3400, 0x4DBF),  # Han
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0xFF66, 0xFF9F),  # Katakana of half width
-)
+_ALONE = (*WITHOUT_SPACES, (0xFF66, 0xFF9F))  # the last: Katakana of half width
 _BEYOND = 0x20000  # the planes from here on hold Han only, of what is letters
 
 _BLOCK = 1 << 16  # characters whose numbers are made at once: what is in work fits a core's cache
@@ -239,9 +227,9 @@ def _ascii_classes() -> bytes:
 def _classes() -> np.ndarray:
     """uint8 [0x20001]: the class of each character, and of all those beyond."""
     table = np.fromiter(map(_class, range(_BEYOND + 1)), np.uint8, _BEYOND + 1)
-    for first, last in _UNSPACED:
+    for first, last in _ALONE:
         letters = table[first : last + 1]
-        letters[letters & _WORD_BIT != 0] = ALONE
+        letters[letters & _LETTER_BIT != 0] = ALONE
     return table
 
 
