@@ -106,6 +106,9 @@ class _Forward:
     def tell(self) -> int:
         return self._place
 
+    def close(self) -> None:
+        self._stream.close()
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         target = offset if whence == io.SEEK_SET else self._place + offset
         if whence == io.SEEK_END or target < self._place:
