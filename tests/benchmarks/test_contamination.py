@@ -18,10 +18,10 @@ import pytest
 from tests.benchmarks.measured import add_benchmark, add_model, choice, measured, text_item
 from workbench.benchmarks.contamination import contamination, corpora_of, text_of
 from workbench.benchmarks.lookup import resolve
-from workbench.benchmarks.overlap import Search
 from workbench.benchmarks.results import Item
 from workbench.corpus.chats.conversations import ConversationWriter
 from workbench.corpus.documents import CorpusWriter
+from workbench.corpus.overlap import Search
 from workbench.errors import WorkbenchError
 from workbench.store import artifacts
 from workbench.store.artifacts import Artifact
@@ -36,8 +36,7 @@ def sentence(draw: random.Random, words: int) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    kept = (c for c in text.lower() if c.isspace() or unicodedata.category(c)[0] in "LMN")
-    return "".join(kept).split()
+    return "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower()).split()
 
 
 def grams_of(text: str, n: int) -> set[tuple[str, ...]]:

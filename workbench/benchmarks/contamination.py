@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.benchmarks.overlap import LONGEST, Place, Search
 from workbench.benchmarks.results import Figure, Item
+from workbench.corpus.overlap import LONGEST, Place, Search
 from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:

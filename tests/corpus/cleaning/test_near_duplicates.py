@@ -11,8 +11,8 @@ import pytest
 
 from tests.corpus.cleaning.whole_corpus import clean, write_keys
 from workbench.corpus.cleaning.near_duplicates import NearDuplicates, bands
-from workbench.corpus.cleaning.shingles import PIECE, shingles
 from workbench.corpus.cleaning.sketches import BYTES, similarity, sketch
+from workbench.corpus.shingles import PIECE, shingles
 
 VOCABULARY = [f"w{n}" for n in range(5000)]
 

@@ -46,8 +46,8 @@ class NearDuplicates(CorpusStep):
         import numpy as np
         import rensa
 
-        from workbench.corpus.cleaning.shingles import mixed, shingles
         from workbench.corpus.cleaning.sketches import sketch
+        from workbench.corpus.shingles import mixed, shingles
 
         hashes = shingles(document.text, self.run)
         if not len(hashes):

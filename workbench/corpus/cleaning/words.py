@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import Field, model_validator
 
 from workbench.corpus.cleaning.step import KEPT, Document, Step, Verdict
+from workbench.corpus.scripts import has_no_spaces, lower
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import PATH
 
@@ -88,7 +89,7 @@ def _automaton(file: str, words: tuple[str, ...]) -> ahocorasick.Automaton:
             ) from None
     found = ahocorasick.Automaton()
     for entry in listed:
-        word = " ".join(_lower(entry).split())
+        word = " ".join(lower(entry).split())
         if word:
             found.add_word(word, len(word))
     if not len(found):
@@ -99,25 +100,17 @@ def _automaton(file: str, words: tuple[str, ...]) -> ahocorasick.Automaton:
 
 def _find(automaton: ahocorasick.Automaton, text: str) -> list[tuple[int, int]]:
     """Places of whole words, in order and apart; of two that overlap the one that holds the other, or the first."""
-    lower = _lower(text)
+    small = lower(text)
     places: list[tuple[int, int]] = []
-    for last, length in automaton.iter(lower):
+    for last, length in automaton.iter(small):
         start, stop = last + 1 - length, last + 1
-        if not (_bounded(lower, start) and _bounded(lower, stop)):
+        if not (_bounded(small, start) and _bounded(small, stop)):
             continue
         while places and start <= places[-1][0]:
             places.pop()
         if not places or start >= places[-1][1]:
             places.append((start, stop))
     return places
-
-
-def _lower(text: str) -> str:
-    """In lower case, each character in its place: a few become two, and stay as they are."""
-    lower = text.lower()
-    if len(lower) == len(text):
-        return lower
-    return "".join(small if len(small := character.lower()) == 1 else character for character in text)
 
 
 def _bounded(text: str, place: int) -> bool:
@@ -129,13 +122,4 @@ def _bounded(text: str, place: int) -> bool:
 
 
 def _goes_on(character: str) -> bool:
-    return (character.isalnum() or character == "_") and not _without_spaces(character)
-
-
-def _without_spaces(character: str) -> bool:
-    """Whether a script has no spaces between words: Thai to Myanmar, Khmer, kana and Han."""
-    code = ord(character)
-    return (
-        0x0E00 <= code <= 0x109F or 0x1780 <= code <= 0x17FF or 0x2E80 <= code <= 0x312F or 0x31A0 <= code <= 0xA4CF
-        or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x3FFFF
-    )  # fmt: skip
+    return (character.isalnum() or character == "_") and not has_no_spaces(character)
