@@ -12,6 +12,7 @@ from typing import Any
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from engines.harness import Request, Splitter, Window, scores
+from engines.stop_texts import StopGate
 from engines.tokenizer import TextTokenizer
 from workbench.contract import Message, Sampling, Score, Token, TokenProbability
 from workbench.errors import WorkbenchError
@@ -178,34 +179,6 @@ def grouped_by_length(lengths: Sequence[int], max_tokens: int, *, most: int) -> 
         else:
             groups.append([place])
     return groups
-
-
-class StopGate:
-    """Lets text through up to a stop text; holds back an end that may be the beginning of one."""
-
-    def __init__(self, stops: Sequence[str]):
-        self._stops = [stop for stop in stops if stop]
-        self._held = ""
-        self.stopped = False
-
-    def add(self, text: str) -> str:
-        self._held += text
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        if found:
-            self.stopped = True
-            return self._held[: min(found)]
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        free, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return free
-
-    def rest(self) -> str:
-        held, self._held = self._held, ""
-        return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
 
 
 def end_ids(folder: Path, tokenizer: TextTokenizer) -> set[int]:

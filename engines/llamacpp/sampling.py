@@ -9,6 +9,7 @@ from typing import Any
 
 from engines.llamacpp import libraries
 from engines.llamacpp.context import Context
+from engines.stop_texts import StopGate
 from workbench.contract import Sampling
 
 
@@ -57,27 +58,15 @@ class TextStream:
 
     def __init__(self, stop: Sequence[str]):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stop = [text for text in stop if text]
-        self._held = ""  # may be the beginning of a stop text
-        self.stopped = False
+        self._gate = StopGate(stop)
+
+    @property
+    def stopped(self) -> bool:
+        return self._gate.stopped
 
     def push(self, piece: bytes, *, final: bool = False) -> str:
         """The text that can be shown now; after a stop text, `stopped` is set and nothing more comes."""
         if self.stopped:
             return ""
-        text = self._decoder.decode(piece, final)
-        if not self._stop:
-            return text
-        text = self._held + text
-        found = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            return text[: min(found)]
-        keep = 0 if final else max(_overlap(text, stop) for stop in self._stop)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` begin `stop`."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
+        text = self._gate.add(self._decoder.decode(piece, final))
+        return text + self._gate.rest() if final and not self.stopped else text

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from engines.pytorch import PyTorchEngine
 from engines.pytorch.language_model import TransformersModel
 from engines.pytorch.pretrain import pretrain
-from engines.text_model import StopGate
+from engines.stop_texts import StopGate
 from tests.pytorch.conftest import Listener, Workspace
 from workbench.contract import LanguageModel, Sampling
 from workbench.errors import WorkbenchError
