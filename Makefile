@@ -1,5 +1,6 @@
 # Nothing else to remember: make demo, make test, make test-all, make lint.
 PYTHON ?= python3
+ENGINE ?= pytorch
 VENV   := .venv
 BIN    := $(VENV)/bin
 
@@ -8,6 +9,7 @@ BIN    := $(VENV)/bin
 
 help:
 	@echo "make demo      install, then build a small language model from Python's own documentation and chat with it"
+	@echo "               make demo ENGINE=mlx does it with MLX, on a Mac with Apple silicon"
 	@echo "make test      install, then run the tests (under 12 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff and mypy"
@@ -27,6 +29,11 @@ $(VENV)/.gguf: $(VENV)/.core
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gguf,tuning,qlora,benchmarks]'
 	@touch $@
 
+$(VENV)/.mlx: $(VENV)/.core
+	@echo "Installing MLX ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mlx]'
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.gguf
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,gguf,tuning,qlora,benchmarks,mlx]'
 	@touch $@
@@ -36,11 +43,12 @@ gguf: $(VENV)/.gguf
 dev: $(VENV)/.dev
 
 # llama.cpp is compiled beside the training, at the lowest priority. The export waits for $(VENV)/gguf-build.pid.
-demo: $(VENV)/.core
-	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("llama_cpp") and u.find_spec("gguf")))' || { \
+# MLX needs none.
+demo: $(VENV)/.core $(if $(filter mlx,$(ENGINE)),$(VENV)/.mlx)
+	@test $(ENGINE) = mlx || $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("llama_cpp") and u.find_spec("gguf")))' || { \
 	  nohup sh -c 'nice -n 19 $(BIN)/python -m pip install --disable-pip-version-check --editable ".[gguf]"; rm -f $(VENV)/gguf-build.pid' \
 	    > $(VENV)/gguf-build.log 2>&1 & echo $$! > $(VENV)/gguf-build.pid; }
-	@$(BIN)/workbench demo demo-project
+	@$(BIN)/workbench demo demo-project --engine $(ENGINE)
 
 test: $(VENV)/.dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadscope
