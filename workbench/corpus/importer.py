@@ -55,6 +55,8 @@ def import_corpus(
 def _warn(outcome: Outcome, found: Expansion, warn: Callable[[str], None]) -> None:
     for root in found.projects:
         warn(f"What the project in {root} made was left out: its corpora, models and runs are no sources.")
+    for note in found.notes:
+        warn(note)
     for what, _ in outcome.problems[:MAX_WARNINGS]:
         warn(f"{what} It was left out.")
     if outcome.left_out > MAX_WARNINGS:

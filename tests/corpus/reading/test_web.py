@@ -76,7 +76,7 @@ def test_kinds_by_address_and_server(site, tmp_path):
         "/squeezed": (200, {**TEXT, "Content-Encoding": "gzip"}, gzip.compress(b"squeezed on the way")),
     }
     addresses = [site.root + path for path in site.pages]
-    found = read_all(*addresses, scratch=tmp_path)
+    found = read_all(*addresses, scratch=tmp_path / "new" / "scratch")
     assert found.rejects == []
     texts = {one.source.removeprefix(site.root): (one.text, one.markup) for one in found.documents}
     assert texts == {
@@ -93,7 +93,7 @@ def test_kinds_by_address_and_server(site, tmp_path):
     assert site.asked.count("/robots.txt") == 1
 
     before = list(site.asked)
-    assert read_all(*addresses, scratch=tmp_path).texts == found.texts
+    assert read_all(*addresses, scratch=tmp_path / "new" / "scratch").texts == found.texts
     assert site.asked == before  # an interrupted run goes on with what it has
 
 
@@ -101,12 +101,12 @@ def test_a_list_of_addresses(site, tmp_path):
     site.pages = {f"/{n}": (200, TEXT, f"text {n}".encode()) for n in range(3)}
     lines = ["# a list", "", *(f"{site.root}/{n}" for n in range(3)), f"{site.root}/1", f"{site.root}/none"]
     (tmp_path / "pages.urls").write_text("\n".join(lines))
-    found = read_all(tmp_path / "pages.urls", scratch=tmp_path)
+    found = read_all(tmp_path / "pages.urls", scratch=tmp_path / "new" / "scratch")
     assert found.texts == ["text 0", "text 1", "text 2"]
     assert found.reasons == [(f"{site.root}/none", "not fetched")]
     assert found.rejects[0].excerpt == f"{site.root}/none was not fetched: the answer was 404 Not Found."
     assert site.asked.count("/none") == 1  # what is not there will not be there a second later
-    assert read_all(tmp_path / "pages.urls", scratch=tmp_path, max_rows=2).texts == ["text 0", "text 1"]
+    assert read_all(tmp_path / "pages.urls", scratch=tmp_path / "new" / "scratch", max_rows=2).texts == ["text 0", "text 1"]
 
 
 def test_robots_are_obeyed(site, tmp_path):
@@ -117,7 +117,7 @@ def test_robots_are_obeyed(site, tmp_path):
         "/b": (302, {"Location": "/private/a"}, b""),
         "/c": (301, {"Location": "/private/open/a"}, b""),
     }
-    found = read_all(*(site.root + path for path in ("/private/a", "/private/open/a", "/b", "/c")), scratch=tmp_path)
+    found = read_all(*(site.root + path for path in ("/private/a", "/private/open/a", "/b", "/c")), scratch=tmp_path / "new" / "scratch")
     assert found.texts == ["open", "open"]
     assert [reason for _, reason in found.reasons] == ["robots.txt forbids it"] * 2
     assert "/private/a" not in site.asked
@@ -125,7 +125,7 @@ def test_robots_are_obeyed(site, tmp_path):
 
 def test_a_site_whose_robots_cannot_be_had(site, tmp_path):
     site.pages = {"/robots.txt": (503, {}, b""), "/a": (200, TEXT, b"text")}
-    found = read_all(f"{site.root}/a", scratch=tmp_path)
+    found = read_all(f"{site.root}/a", scratch=tmp_path / "new" / "scratch")
     assert found.texts == []
     assert "its robots.txt cannot be had: the answer was 503" in found.rejects[0].excerpt
     assert site.asked == ["/robots.txt"] * 2
@@ -133,7 +133,7 @@ def test_a_site_whose_robots_cannot_be_had(site, tmp_path):
 
 def test_one_retry(site, tmp_path):
     site.pages = {"/a": ([503, 200], TEXT, b"at last"), "/b": ([503], TEXT, b"never")}
-    found = read_all(f"{site.root}/a", f"{site.root}/b", scratch=tmp_path)
+    found = read_all(f"{site.root}/a", f"{site.root}/b", scratch=tmp_path / "new" / "scratch")
     assert found.texts == ["at last"]
     assert (site.asked.count("/a"), site.asked.count("/b")) == (2, 2)
 
@@ -150,7 +150,7 @@ def test_the_limit_on_downloads(site, tmp_path, told):
     }
     if not told:
         del headers["Content-Length"]
-    found = read_all(*(site.root + path for path in site.pages), scratch=tmp_path, max_download_bytes=100_000)
+    found = read_all(*(site.root + path for path in site.pages), scratch=tmp_path / "new" / "scratch", max_download_bytes=100_000)
     assert found.texts == ["c"]
     assert [reason for _, reason in found.reasons] == ["address over the limit"] * 2
     assert all(path.stat().st_size < 1 << 21 for path in tmp_path.rglob("*") if path.is_file())
@@ -163,7 +163,7 @@ def test_servers_that_misbehave(site, tmp_path):
         "/short": (200, {**TEXT, "Content-Length": "999"}, b"less"),
         "/image": (200, {"Content-Type": "image/png"}, b"\x89PNG"),
     }
-    found = read_all(*(site.root + path for path in site.pages), "http://127.0.0.1:1/closed", scratch=tmp_path)
+    found = read_all(*(site.root + path for path in site.pages), "http://127.0.0.1:1/closed", scratch=tmp_path / "new" / "scratch")
     why = {
         source.rpartition("/")[2]: reject.excerpt
         for (source, _), reject in zip(found.reasons, found.rejects, strict=True)
@@ -182,7 +182,7 @@ def test_a_server_that_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(asking, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(web, "SECONDS_BEFORE_RETRY", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        found = read_all(f"http://127.0.0.1:{server.getsockname()[1]}/a", scratch=tmp_path)
+        found = read_all(f"http://127.0.0.1:{server.getsockname()[1]}/a", scratch=tmp_path / "new" / "scratch")
     assert "timed out" in found.rejects[0].excerpt
 
 

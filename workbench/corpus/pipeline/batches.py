@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import xxhash
@@ -31,13 +31,18 @@ class Batch:
 
 
 class Consumed:
-    """Bytes that reading says it has passed, taken by the batch that they belong to."""
+    """Bytes that reading says it has passed, taken by the batch that they belong to.
 
-    def __init__(self) -> None:
+    `check` is called on the way: it raises to end a reading that would go on for long without a batch.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
         self.bytes = 0
+        self._check = check
 
     def add(self, amount: int) -> None:
         self.bytes += amount
+        self._check()
 
     def take(self) -> int:
         amount, self.bytes = self.bytes, 0

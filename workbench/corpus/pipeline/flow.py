@@ -114,15 +114,14 @@ class Flow:
     def _first(self, do: Pass, outcome: Outcome) -> list[dict[str, Any]]:
         """Read the sources. Answers number, documents and bytes of each part."""
         folder = PassFolder(self._pass(0))
-        total = sum(file.size for file in self.found.files) or None
-        self.progress.begin("importing", total=total, unit="bytes")
+        self.progress.begin("importing", total=self.found.size or None, unit="bytes")
         complete = folder.root / COMPLETE
         if not complete.exists():
             count = 0
 
             def tasks() -> Iterator[tuple[str, Any]]:
                 nonlocal count
-                consumed = Consumed()
+                consumed = Consumed(self.progress.check)
                 for batch in batches(read(self.found, self.options, consumed.add), consumed):
                     if not batch.items:
                         self.progress.advance(batch.consumed)
@@ -139,7 +138,7 @@ class Flow:
             folder.root.mkdir(exist_ok=True)
             durable.write_json(complete, count)
         else:
-            self.progress.advance(total or 0)
+            self.progress.advance(self.found.size or 0)
         return self._receipts(folder, json.loads(complete.read_text()), outcome)
 
     def _next(

@@ -84,8 +84,8 @@ class Entry:
                 yield file
             return
         assert self.stream is not None
-        scratch = None if self.options.scratch is None else str(self.options.scratch)
-        with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=scratch) as spool:
+        scratch = self.options.scratch_folder()
+        with tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=None if scratch is None else str(scratch)) as spool:
             shutil.copyfileobj(self.stream, spool, BLOCK_BYTES)
             spool.seek(0)
             yield spool  # type: ignore[misc]

@@ -61,8 +61,8 @@ def _commit(entry: Entry, source: HubSource) -> str | None:
     import xxhash
 
     kept = None
-    if entry.options.scratch is not None:
-        kept = entry.options.scratch / f"hub-{xxhash.xxh3_64_hexdigest(entry.name.encode())}.json"
+    if (folder := entry.options.scratch_folder()) is not None:
+        kept = folder / f"hub-{xxhash.xxh3_64_hexdigest(entry.name.encode())}.json"
         if kept.exists():
             return json.loads(kept.read_bytes())["commit"]
     commit = huggingface_hub.HfApi().dataset_info(source.name, revision=source.revision).sha

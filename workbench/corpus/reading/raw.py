@@ -93,7 +93,13 @@ class ReadOptions:
     max_download_bytes: int = 1 << 30  # of one address
     max_expanded_bytes: int = 1 << 40  # that one archive may grow to
     max_ratio: int = 200  # between what an archive holds and its size, beyond the first 64 MiB
-    scratch: Path | None = None  # folder that outlives an interrupted run: what was downloaded is not fetched again
+    scratch: Path | None = None  # folder that outlives an interrupted run, so that nothing is downloaded twice
+
+    def scratch_folder(self) -> Path | None:
+        """The folder `scratch`, made where it is missing."""
+        if self.scratch is not None:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+        return self.scratch
 
     @classmethod
     def of(cls, recipe: ImportRecipe, scratch: Path | None = None) -> ReadOptions:

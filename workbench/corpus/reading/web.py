@@ -59,9 +59,8 @@ class Download:
 
 def read_address(entry: Entry, read: Callable[[Entry], Iterator[Raw | Reject]]) -> Iterator[Raw | Reject]:
     """What an address holds. `read` reads the file that it is fetched into."""
-    if entry.options.scratch is not None:
-        folder = entry.options.scratch / "downloads"
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = entry.options.scratch_folder()
+    if folder is not None:
         yield from _read_fetched(entry, folder, read)
         return
     with tempfile.TemporaryDirectory() as place:
