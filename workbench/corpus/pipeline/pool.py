@@ -92,12 +92,14 @@ class Pool:
                     assert isinstance(connection, Connection)
                     worker = busy.pop(connection)
                     try:
-                        result = worker.result()
+                        done, value = worker.connection.recv()
                     except (EOFError, OSError):
                         again.append(self._lost(worker))
                         continue
+                    if not done:
+                        raise value
                     idle.append(worker)
-                    yield result
+                    yield value
                 self._check()
         except BaseException:
             self.close()
@@ -158,13 +160,6 @@ class _Worker:
                 self._context = context
                 self.connection.send_bytes(context)
             self.connection.send((task.value,))
-
-    def result(self) -> Any:
-        """What its task came to. Raises what the task raised; `EOFError`, `OSError` if the process is gone."""
-        done, value = self.connection.recv()
-        if done:
-            return value
-        raise value
 
     def end(self) -> str:
         """End it; how it had ended if it had."""
