@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,17 +64,22 @@ class Tally:
         )
 
 
-def held_out_text(stream: TokenStream, tokenizer: TextTokenizer) -> str:
-    """The beginning of the held-out documents, up to 64 KiB, an empty line between two."""
+def held_out_text(streams: Sequence[TokenStream], tokenizer: TextTokenizer) -> str:
+    """The beginning of each stream's held-out documents, up to 64 KiB in all, an empty line between two."""
+    most = HELD_OUT_BYTES // len(streams)
+    return cut_text("\n\n".join(cut_text(_text(stream, tokenizer), most) for stream in streams))
+
+
+def _text(stream: TokenStream, tokenizer: TextTokenizer) -> str:
     ids = stream.read(0, min(stream.tokens, HELD_OUT_BYTES)).tolist()
     documents: list[list[int]] = [[]]
     for token in ids:
         if token == tokenizer.bos:
             documents.append([])
         documents[-1].append(token)
-    return cut_text("\n\n".join(tokenizer.decode(document) for document in documents if document))
+    return "\n\n".join(tokenizer.decode(document) for document in documents if document)
 
 
-def cut_text(text: str) -> str:
-    """The beginning of `text`, up to 64 KiB in UTF-8."""
-    return text.encode()[:HELD_OUT_BYTES].decode(errors="ignore")
+def cut_text(text: str, most: int = HELD_OUT_BYTES) -> str:
+    """The beginning of `text`, up to `most` bytes in UTF-8."""
+    return text.encode()[:most].decode(errors="ignore")

@@ -52,7 +52,7 @@ class Capabilities:
     """What an engine can do on this machine."""
 
     available: bool
-    stages: tuple[str, ...] = ()  # the stages that it runs here
+    stages: tuple[str, ...] = ()  # the stages that it runs here, or would if it were available
     devices: tuple[str, ...] = ()  # "cpu", "cuda:0 NVIDIA H100 80GB", "metal", ...
     dtypes: tuple[str, ...] = ()
     weight_formats: tuple[str, ...] = ()  # in which it holds a frozen base, or writes exports
@@ -96,6 +96,7 @@ class Estimated(Event):
     tokens: int  # trained on in the whole run
     tokens_per_parameter: float
     seconds: float | None = None
+    epochs: Mapping[str, float] = field(default_factory=dict)  # corpus -> times that the run goes through it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,20 +19,27 @@ from engines.mlx.folders import weight_names
 from engines.mlx.forward import IGNORED, hidden_states, token_losses
 from engines.mlx.fresh import new_model, save_model
 from engines.mlx.generation import Writer
-from engines.mlx.loop import MlxMetrics, Training, finish
+from engines.mlx.loop import MlxMetrics, Training
+from engines.mlx.method import GradientMethod
 from engines.mlx.trainer import Inputs, Trainer
-from engines.pretraining import refuse_what_cannot_fit, special_ids, training_data
+from engines.pretraining import (
+    FINAL_EVALUATION,
+    estimated,
+    figures,
+    refuse_what_cannot_fit,
+    sources_report,
+    special_ids,
+    training_data,
+)
 from engines.schedule import learning_rate
 from engines.tokenizer import TextTokenizer, copy_tokenizer
-from workbench.contract import Estimated, Job, Reporter, Sampling, Started, Warned
-from workbench.corpus.packing import Batches, TokenStream, document_positions, training_targets, validation_windows
-from workbench.corpus.shards import Shards
+from engines.training_loop import finish
+from workbench.contract import Job, Reporter, Sampling, Started, Warned
+from workbench.corpus.packing import document_positions, training_targets
+from workbench.corpus.pretraining_data import PretrainingData
 from workbench.corpus.tokenizer import token_byte_lengths
 from workbench.recipes.base import validate
-from workbench.recipes.estimate import estimate
 from workbench.recipes.pretrain import PretrainRecipe
-
-FINAL_EVALUATION = 8  # times `eval_tokens`, for the last validation
 
 
 def pretrain(job: Job, reporter: Reporter) -> None:
@@ -40,11 +47,12 @@ def pretrain(job: Job, reporter: Reporter) -> None:
     recipe: PretrainRecipe = validate(PretrainRecipe, job.recipe).resolved()
     method, training = prepare(recipe, job, reporter)
 
-    def add(folder: Path) -> None:
-        text = held_out_text(method.validation_stream, method.tokenizer)
+    def write(folder: Path) -> None:
+        method.write(folder)
+        text = held_out_text([item.validation for item in method.data.sources], method.tokenizer)
         (folder / HELD_OUT).write_text(text, encoding="utf-8")
 
-    finish(training, job, add)
+    finish(training, job, write)
 
 
 def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter) -> tuple[Pretraining, Training]:
@@ -58,10 +66,10 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter) -> tuple[Pretr
     precision = recipe.precision.model_copy(update={"dtype": device.dtype_name(dtype)})
     recipe = recipe.model_copy(update={"precision": precision})
     folder = job.inputs["tokenizer"]
-    tokenizer, shards = TextTokenizer(folder), Shards(job.inputs["shards"])
-    bos, eos, pad = special_ids(tokenizer, shards)
-    refuse_what_cannot_fit(recipe, shards.vocab_size, device.free_memory_bytes(), device.name())
-    batches, validation_stream = training_data(recipe, shards, reporter)
+    tokenizer = TextTokenizer(folder)
+    data = training_data(recipe, job.inputs, reporter)
+    bos, eos, pad = special_ids(tokenizer, data.vocab_size)
+    refuse_what_cannot_fit(recipe, data.vocab_size, device.free_memory_bytes(), device.name())
 
     section = recipe.checkpoints
     checkpoints = CheckpointFolder(
@@ -71,31 +79,19 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter) -> tuple[Pretr
     progress = progress_of(resumed, identity)
     total = recipe.schedule.max_steps
     reporter.emit(Started(step=progress.step, total_steps=total, device=device.name(), versions=library_versions()))
-    config = new_config(recipe.model, vocab_size=shards.vocab_size, bos=bos, eos=eos, pad=pad)
+    config = new_config(recipe.model, vocab_size=data.vocab_size, bos=bos, eos=eos, pad=pad)
     # A resumed run does as it did before: the numbers differ in the last bits.
     progress.compiled = progress.compiled if progress.step else device.compiles(recipe.precision.compile)
     method = Pretraining(
         recipe,
         config,
-        batches,
-        validation_stream,
+        data,
         tokenizer,
         folder,
         dtype=dtype,
         compiled=progress.compiled,
     )
-    step_seconds = method.trainer.measured_seconds(method.micro_batches(0)[0])
-    expected = estimate(recipe, shards.vocab_size)
-    reporter.emit(
-        Estimated(
-            parameters=expected.parameters,
-            memory_bytes=expected.memory_bytes,
-            flops=expected.flops,
-            tokens=expected.tokens,
-            tokens_per_parameter=expected.tokens_per_parameter,
-            seconds=step_seconds * (total - progress.step),
-        )
-    )
+    reporter.emit(estimated(recipe, data, seconds=method.measured_seconds() * (total - progress.step)))
     training = Training(
         method=method,
         total_steps=total,
@@ -117,26 +113,27 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter) -> tuple[Pretr
     return method, training
 
 
-class Pretraining:
-    """Satisfies `engines.mlx.loop.Method`: the mean loss over the trained-on targets of a step's whole batch."""
+class Pretraining(GradientMethod):
+    """The mean loss over the trained-on targets of a step's whole batch."""
 
     def __init__(
         self,
         recipe: PretrainRecipe,
         config: PretrainedConfig,
-        batches: Batches,
-        validation_stream: TokenStream,
+        data: PretrainingData,
         tokenizer: TextTokenizer,
         tokenizer_folder: Path,
         *,
         dtype: mx.Dtype,
         compiled: bool,
     ):
-        self._recipe, self._config, self._batches = recipe, config, batches
-        self.validation_stream, self.tokenizer = validation_stream, tokenizer
+        self._recipe, self._config = recipe, config
+        self.data, self.tokenizer = data, tokenizer
         self._folder = tokenizer_folder
         self._token_bytes_V = token_byte_lengths(tokenizer_folder)
         self._micro = recipe.batch.per_device_batch_size or 1
+        self.step_tokens = (recipe.batch.batch_size or 1) * (recipe.model.max_length or 1)
+        self.held_out_tokens = sum(item.validation.tokens for item in data.sources)
         self._documents = recipe.data.packing == "documents"
         self._dtype = dtype
         assert tokenizer.bos is not None
@@ -154,7 +151,7 @@ class Pretraining:
         return token_losses(self.model, hidden_BLD, targets_BL).sum() * scale, {}
 
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
-        windows_BL1 = self._batches.global_batch(step)
+        windows_BL1 = self.data.batches.global_batch(step)
         scale = mx.array(1 / max(1, int((windows_BL1[:, 1:] != self._bos).sum())))
         size = self._micro
         micro = [
@@ -163,17 +160,16 @@ class Pretraining:
         return micro, windows_BL1.shape[0] * (windows_BL1.shape[1] - 1)
 
     def evaluate(self, most_tokens: int | None, cancelled: Callable[[], bool]) -> dict[str, float] | None:
-        stream, length = self.validation_stream, self._recipe.model.max_length or 1
-        windows_WL1 = validation_windows(stream, length=length, max_tokens=most_tokens or stream.tokens)
-        tally = Tally()
-        for begin in range(0, len(windows_WL1), self._micro):
-            if cancelled():
-                return None
-            tokens_BL, targets_BL, places_BL = self._inputs(windows_WL1[begin : begin + self._micro])
-            losses_BL = token_losses(self.model, hidden_states(self.model, tokens_BL, places_BL), targets_BL)
-            tally.add(np.array(losses_BL, dtype=np.float64), np.array(targets_BL), self._token_bytes_V)
-        measured = tally.validation()
-        return {"eval_loss": measured.loss, "eval_bits_per_byte": measured.bits_per_byte}
+        tallies = []
+        for windows_WL1 in self.data.validation_windows(most_tokens):
+            tallies.append(Tally())
+            for begin in range(0, len(windows_WL1), self._micro):
+                if cancelled():
+                    return None
+                tokens_BL, targets_BL, places_BL = self._inputs(windows_WL1[begin : begin + self._micro])
+                losses_BL = token_losses(self.model, hidden_states(self.model, tokens_BL, places_BL), targets_BL)
+                tallies[-1].add(np.array(losses_BL, dtype=np.float64), np.array(targets_BL), self._token_bytes_V)
+        return figures(self.data, tallies)
 
     def samples(self) -> Iterator[tuple[str, str]]:
         section = self._recipe.evaluation
@@ -190,7 +186,8 @@ class Pretraining:
 
     def report(self) -> dict[str, Any]:
         parameters = sum(item.size for item in weight_names(self.model).values())
-        return {"parameters": parameters, "dtype": device.dtype_name(self._dtype)}
+        found = {"parameters": parameters, "dtype": device.dtype_name(self._dtype)}
+        return found | {"sources": sources_report(self.data)}
 
     def _inputs(self, windows_BL1: np.ndarray) -> tuple[mx.array, mx.array, mx.array | None]:
         """Tokens and targets, int32 [batch, length], and the tokens' places in their documents if those count."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from engines.pytorch.sequences import Sequences
-from workbench.corpus.packing import Batches
+from workbench.corpus.mixture import Batches
 
 LONG_SECONDS = 10.0  # a micro-batch that takes longer is timed once
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from engines.checkpoints import Progress, progress_of
 from engines.held_out import HELD_OUT, held_out_text
-from engines.pretraining import refuse_what_cannot_fit, special_ids, training_data
+from engines.pretraining import FINAL_EVALUATION, estimated, refuse_what_cannot_fit, special_ids, training_data
 from engines.pytorch import device as devices
 from engines.pytorch.attention import varlen_works
 from engines.pytorch.checkpoint import Checkpoints, restore
@@ -26,15 +25,13 @@ from engines.pytorch.metrics import TorchMetrics
 from engines.pytorch.model import new_model
 from engines.pytorch.optimizer import adamw
 from engines.pytorch.sequences import Sequences
+from engines.schedule import learning_rate
 from engines.tokenizer import TextTokenizer
-from workbench.contract import Estimated, Finished, Job, Reporter, Started, Stopped, Warned
-from workbench.corpus.shards import Shards
+from engines.training_loop import finish
+from workbench.contract import Job, Reporter, Started, Warned
 from workbench.corpus.tokenizer import token_byte_lengths
-from workbench.errors import WorkbenchError
 from workbench.recipes.base import validate
-from workbench.recipes.estimate import estimate
 from workbench.recipes.pretrain import PretrainRecipe
-from workbench.reporting import explain
 
 # Runs shorter than this, in seconds, end sooner without torch.compile: it warms up for about a minute, then
 # saves a fifth on a CPU and about a half on a GPU.
@@ -46,22 +43,13 @@ def pretrain(job: Job, reporter: Reporter) -> None:
     recipe: PretrainRecipe = validate(PretrainRecipe, job.recipe).resolved()
     with joined() as processes:
         training = prepare(recipe, job, reporter, processes)
-        try:
-            finished = training.run()
-        except (RuntimeError, MemoryError) as error:
-            failure = explain(error)
-            if failure.reason.startswith("Out of memory"):
-                raise WorkbenchError(
-                    f"At step {training.progress.step + 1}: {failure.reason}", failure.remedy
-                ) from error
-            raise
-        if not processes.first:
-            return
-        if not finished:
-            reporter.emit(Stopped(step=training.progress.step))
-            return
-        write_model(training, job.output)
-        reporter.emit(Finished(report=report(training)))
+
+        def write(folder: Path) -> None:
+            training.write_weights(folder)
+            text = held_out_text([item.validation for item in training.data.sources], training.tokenizer)
+            (folder / HELD_OUT).write_text(text, encoding="utf-8")
+
+        finish(training, job, write, leads=processes.first)
 
 
 def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Processes) -> Training:
@@ -79,13 +67,13 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
     recipe = _with_dtype(recipe, dtype)
 
     tokenizer_folder = job.inputs["tokenizer"]
-    tokenizer, shards = TextTokenizer(tokenizer_folder), Shards(job.inputs["shards"])
-    bos, eos, pad = special_ids(tokenizer, shards)
+    tokenizer = TextTokenizer(tokenizer_folder)
+    data = training_data(recipe, job.inputs, reporter)
+    bos, eos, pad = special_ids(tokenizer, data.vocab_size)
     free = devices.free_memory_bytes(device)
     if device.type == "cpu":
         free //= processes.local_size  # they share it
-    refuse_what_cannot_fit(recipe, shards.vocab_size, free, str(device))
-    batches, validation_stream = training_data(recipe, shards, reporter)
+    refuse_what_cannot_fit(recipe, data.vocab_size, free, str(device))
 
     section = recipe.checkpoints
     checkpoints = Checkpoints(job.directory / "checkpoints", keep_last=section.keep_last, keep_best=section.keep_best)
@@ -95,7 +83,7 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         Started(step=progress.step, total_steps=total, device=devices.name(device), versions=library_versions())
     )
 
-    causal_lm = new_model(recipe, vocab_size=shards.vocab_size, bos=bos, eos=eos, pad=pad)
+    causal_lm = new_model(recipe, vocab_size=data.vocab_size, bos=bos, eos=eos, pad=pad)
     model = TrainingModel(causal_lm, dtype).to(device)
     optimizer = adamw(model, recipe.optimizer)
     sequences = Sequences(
@@ -109,7 +97,7 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         return measured_seconds(
             network,
             optimizer,
-            batches,
+            data.batches,
             sequences,
             micro_batch=recipe.batch.per_device_batch_size or 1,
             micro_batches=recipe.batch.gradient_accumulation_steps or 1,
@@ -123,31 +111,30 @@ def prepare(recipe: PretrainRecipe, job: Job, reporter: Reporter, processes: Pro
         network = torch.compile(model)  # type: ignore[assignment]
         step_seconds = seconds_of(network)
         progress.compiled = True
-    expected = estimate(recipe, shards.vocab_size)
-    reporter.emit(
-        Estimated(
-            parameters=expected.parameters,
-            memory_bytes=expected.memory_bytes,
-            flops=expected.flops,
-            tokens=expected.tokens,
-            tokens_per_parameter=expected.tokens_per_parameter,
-            seconds=step_seconds * (total - progress.step),
-        )
-    )
+    reporter.emit(estimated(recipe, data, seconds=step_seconds * (total - progress.step)))
     if resumed:
         load_model(causal_lm, resumed / "model.safetensors")
         restore(resumed, causal_lm, optimizer, processes.rank)
     if processes.size > 1:
         here = [device.index] if device.type == "cuda" else None
         network = DistributedDataParallel(network, device_ids=here, gradient_as_bucket_view=True)
+    eval_tokens = recipe.evaluation.eval_tokens or 0
     return Training(
         recipe=recipe,
+        total_steps=total,
+        eval_steps=recipe.evaluation.eval_steps or 1,
+        save_steps=section.save_steps or 1,
+        further=False,
+        eval_tokens=eval_tokens,
+        final_eval_tokens=eval_tokens * FINAL_EVALUATION,
+        learning_rate=lambda step: learning_rate(
+            step, peak=recipe.optimizer.learning_rate or 0.0, schedule=recipe.schedule
+        ),
         model=model,
         network=network,
         optimizer=optimizer,
-        batches=batches,
+        data=data,
         sequences=sequences,
-        validation_stream=validation_stream,
         token_bytes_V=token_byte_lengths(tokenizer_folder),
         tokenizer=tokenizer,
         tokenizer_folder=tokenizer_folder,
@@ -173,35 +160,6 @@ def where_to_begin(
     if processes.first:
         processes.wait()
     return resumed, progress_of(resumed, identity)
-
-
-def write_model(training: Training, folder: Path) -> None:
-    """The model's artifact: a Hugging Face folder with a held-out text for the export's check."""
-    for left_over in folder.iterdir():
-        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-    training.write_weights(folder)
-    text = held_out_text(training.validation_stream, training.tokenizer)
-    (folder / HELD_OUT).write_text(text, encoding="utf-8")
-
-
-def report(training: Training) -> dict[str, Any]:
-    """What the model's manifest keeps of its training."""
-    progress, seconds = training.progress, training.metrics.seconds
-    best = training.checkpoints.path(progress.best_step)
-    return {
-        "parameters": sum(parameter.numel() for parameter in training.model.causal_lm.parameters()),
-        "steps": progress.step,
-        "tokens": progress.tokens,
-        "eval_loss": progress.eval_loss,
-        "eval_bits_per_byte": progress.eval_bits_per_byte,
-        "best_step": progress.best_step,
-        "best_eval_loss": progress.best_eval_loss,
-        "best_checkpoint": f"{best.parent.name}/{best.name}" if best.is_dir() else None,
-        "tokens_per_second": progress.tokens / seconds if seconds else None,
-        "seconds": seconds,
-        "dtype": training.recipe.precision.dtype,
-        "compiled": progress.compiled,
-    }
 
 
 def _with_dtype(recipe: PretrainRecipe, dtype: torch.dtype) -> PretrainRecipe:

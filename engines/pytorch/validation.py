@@ -8,7 +8,7 @@ from dataclasses import astuple
 import numpy as np
 import torch
 
-from engines.held_out import Tally, Validation
+from engines.held_out import Tally
 from engines.pytorch.decoder import TrainingModel
 from engines.pytorch.distributed import Processes
 from engines.pytorch.generation import generate_ids
@@ -27,7 +27,7 @@ def validate(
     batch_size: int,
     processes: Processes,
     cancelled: Callable[[], bool],
-) -> Validation | None:
+) -> Tally | None:
     """Measure on all windows, shared among the ranks; None if `cancelled` (the same on every rank) said so."""
     tally = Tally()
     for start in range(0, len(windows_WL1), batch_size * processes.size):
@@ -40,7 +40,7 @@ def validate(
         tokens_BL, targets_BL, limits = sequences.inputs(windows_BL1)
         losses_BL = model.losses(tokens_BL, targets_BL, limits).double().cpu().numpy()
         tally.add(losses_BL, targets_BL.cpu().numpy(), token_bytes_V)
-    return Tally(*processes.total(torch.tensor(astuple(tally), dtype=torch.float64)).tolist()).validation()
+    return Tally(*processes.total(torch.tensor(astuple(tally), dtype=torch.float64)).tolist())
 
 
 def write_sample(model: TrainingModel, tokenizer: TextTokenizer, prompt: str, max_tokens: int) -> str:

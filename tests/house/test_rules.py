@@ -130,7 +130,8 @@ def test_every_recipe_field_is_read_by_the_code_that_runs_it(stage: str) -> None
             elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
                 read.add(str(node.slice.value))
     # Inputs are read through `job.inputs`; the name and the engine by what plans and supervises; the size by resolving.
-    planned = {"name", "engine", "size", *STAGES[stage].reads}
+    # Phases are read through `mixtures`.
+    planned = {"name", "engine", "size", "phases", *STAGES[stage].reads}
     unread = [field.path for field in recipe_fields(STAGES[stage]) if field.name not in read | planned]
     assert unread == []
 

@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_pytorch(
     settings = {"model__num_key_value_heads": 1, "model__tie_word_embeddings": architecture == "qwen3"}
     job = small_job(model__architecture=architecture, data__packing=packing, **settings)
     training, method = both(job, tmp_path / "begin")
-    windows_BL1 = training.batches.global_batch(0)
+    windows_BL1 = training.data.batches.global_batch(0)
     scale = 1 / training.sequences.trained_targets(windows_BL1)
     expected = training.model(*training.sequences.inputs(windows_BL1), scale)
     expected.backward()

@@ -76,8 +76,8 @@ def test_the_global_batch_is_the_product_of_its_parts(given: dict[str, object], 
         ({"schedule": {"warmup_ratio": 1}}, "warmup_ratio is 1, but should be less than 1"),
         ({"optimizer": {"learning_rate": "fast"}}, "learning_rate is 'fast', but should be a number"),
         ({"model": {"tie_word_embeddings": "maybe"}}, "is 'maybe', but should be true or false"),
-        ({"corpus": 3}, "corpus is 3, but should be a text"),
-        ({"corpus": None}, "corpus is empty, but should be a text"),
+        ({"corpus": 3}, "corpus is 3, but should be a list"),
+        ({"corpus": None}, "corpus is empty, but should be a list"),
         ({"evaluation": {"sample_prompts": "The"}}, "sample_prompts is 'The', but should be a list"),
         ({"model": "tiny"}, "model is 'tiny', but should be a section with keys of its own. Its keys: size, arch"),
         ({"optimizer": {"lr": 1}}, "Did you mean optimizer.learning_rate"),
@@ -86,7 +86,7 @@ def test_the_global_batch_is_the_product_of_its_parts(given: dict[str, object], 
         ({"epochs": 1}, "Did you mean schedule.max_steps"),
         ({"model": {"seq_len": 1}}, "Did you mean model.max_length"),
         ({"optimizer": {"zz": 1}}, "There are: optimizer.learning_rate, .*optimizer.max_grad_norm\\.$"),
-        ({"zz": 1}, "There are: .*corpus, tokenizer, model.…, data.…"),
+        ({"zz": 1}, "There are: .*corpus, phases, tokenizer, model.…, data.…"),
         ({"optimizer": {"learning_rate": float("nan")}}, "finite"),
         ({"name": "a/b"}, "'a/b' cannot be a name"),
         ({"batch": {"batch_size": 10, "per_device_batch_size": 4}}, "batch_size 10 is not a multiple of"),
@@ -175,3 +175,32 @@ def test_an_export_checked_on_more_text_is_another_export() -> None:
     """A longer check that was asked for must not be skipped for a shorter one that was made."""
     some, more = (recipe_from({"stage": "export", "model": "base", "check_tokens": n}).identity() for n in (64, 128))
     assert some != more
+
+
+def test_a_pretraining_names_one_corpus_or_a_mixture() -> None:
+    one = pretrain(corpus="books")
+    assert one.corpus == ["books"]
+    assert one.title() == "books-base"
+    assert one.identity() == pretrain(corpus=["books"]).identity() == pretrain(corpus="other").identity()
+    assert "corpus" not in one.identity()
+    assert "phases" not in one.identity()
+    assert one.shards_roles() == {"shards": "books"}
+    mixed = pretrain(corpus=["web=0.7", "code=0.3"], phases=[{"at": 0.9, "corpus": ["good=0.8", "web=0.2"]}])
+    assert mixed.title() == "web-code-base"
+    assert mixed.phases == ["0.9: good=0.8, web=0.2"]
+    assert mixed.sources() == ["web", "code", "good"]
+    assert mixed.shards_roles() == {"shards.0": "web", "shards.1": "code", "shards.2": "good"}
+    assert [(item.role, item.name) for item in mixed.references() if item.kinds == ("corpus",)] == [
+        ("corpus.0", "web"),
+        ("corpus.1", "code"),
+        ("corpus.2", "good"),
+    ]
+    renamed = pretrain(corpus=["a=0.7", "b=0.3"], phases=["0.9: c=0.8 a=0.2"])
+    assert renamed.identity() == mixed.identity()  # names do not count, their artifacts do
+    for other in (["0.9: good=0.7, web=0.3"], ["0.8: good=0.8, web=0.2"], ["0.9: good=0.8, code=0.2"], []):
+        assert pretrain(corpus=["web=0.7", "code=0.3"], phases=other).identity() != mixed.identity()
+    assert recipe_from(yaml.safe_load(mixed.to_yaml())).resolved() == mixed
+    with pytest.raises(WorkbenchError, match=r"The phase at 0\.5 stands behind the one at 0\.9"):
+        pretrain(corpus="a", phases=["0.9: b", "0.5: c"])
+    with pytest.raises(WorkbenchError, match="gives web the weight 'lots'"):
+        pretrain(corpus=["web=lots"])

@@ -28,7 +28,7 @@ from engines.pytorch.model import new_model
 from engines.pytorch.optimizer import adamw
 from engines.pytorch.sequences import Sequences
 from tests.speed.stages import Moment, Rate, Workspace
-from workbench.corpus.packing import Batches, split
+from workbench.corpus.pretraining_data import pretraining_data
 from workbench.corpus.shards import Shards
 from workbench.recipes.base import validate
 from workbench.recipes.pretrain import PretrainRecipe
@@ -40,8 +40,7 @@ def of_a_bare_loop(workspace: Workspace, settings: dict[str, object]) -> Rate:
     assert recipe.batch.batch_size is not None
     assert recipe.model.max_length is not None
     shards = Shards(workspace.folder / "shards")
-    stream = split(shards, method="auto", fraction=recipe.data.validation_fraction, seed=recipe.data.seed).train
-    batches = Batches(stream, length=recipe.model.max_length, batch_size=recipe.batch.batch_size, seed=recipe.data.seed)
+    batches = pretraining_data(recipe, {"shards": workspace.folder / "shards"}).batches
     device = devices.choose()
     dtype = devices.choose_dtype(recipe.precision.dtype, device)
     model = TrainingModel(new_model(recipe, vocab_size=shards.vocab_size, bos=0, eos=1, pad=2), dtype).to(device)

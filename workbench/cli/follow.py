@@ -154,6 +154,9 @@ class _View:
                     f"{count(event.parameters)} parameters, {count(event.tokens)} tokens "
                     f"({ratio(event.tokens_per_parameter)} a parameter), {event.memory_bytes / 2**30:.2f} GiB{seconds}"
                 )
+                if event.epochs:
+                    each = ", ".join(f"{passes:.3g} of {name}" for name, passes in event.epochs.items())
+                    self.line(f"epochs: {each}")
             case Progress():
                 text = f"{event.phase or self.run.stage}  {amount(event)}".rstrip()
                 self.advance(event.done, event.total, text, self.left(event))

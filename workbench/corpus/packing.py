@@ -1,9 +1,8 @@
 """From documents' tokens to training sequences. Numpy only, so that every engine draws the same batches.
 
 A corpus is one stream of tokens, each document `<|bos|> text <|eos|>`. Some of it is held out for
-validation; windows of `length + 1` tokens are cut from the rest, shuffled anew every epoch, and a
-batch is a pure function of the seed and the step: nothing has to be remembered to resume, and any
-number of processes draw slices of the same global batch.
+validation; windows of `length + 1` tokens are cut from the rest, shuffled anew every epoch. `Batches` (in
+`workbench.corpus.mixture`) draws them, from one corpus or several.
 """
 
 from __future__ import annotations
@@ -31,6 +30,10 @@ class Shards(Protocol):
     @property
     def document_ends(self) -> np.ndarray:
         """Cumulative ends in tokens, over all documents, uint64."""
+
+    @property
+    def document_keys(self) -> np.ndarray:
+        """The hashes of the documents' texts, uint64."""
 
     def read(self, start: int, stop: int) -> np.ndarray: ...
 
@@ -75,15 +78,15 @@ class Split:
 def split(shards: Shards, *, method: SplitMethod, fraction: float, seed: int) -> Split:
     """Hold out `fraction` of the tokens for validation.
 
-    `documents`: whole documents in the order of a seeded hash until the fraction is reached; one that
-    is longer than all that is to be held out is never chosen. `tail`: the end of the stream.
-    `auto`: documents if there are at least 100 of them.
+    `documents`: whole documents whose hash, taken with the seed, is among the lowest `fraction`; one that is longer
+    than all that is to be held out never is. So a document that is held out stays held out in a larger corpus, and
+    with another tokenizer. `tail`: the end of the stream. `auto`: documents if there are at least 100 of them, and
+    the hash chose at least a quarter of what is wanted.
 
     Raises `WorkbenchError` if too little would be held out, or no document is short enough.
     """
     ends = np.asarray(shards.document_ends).astype(np.int64)
     total = int(shards.tokens)
-    chosen_method = ("documents" if len(ends) >= AUTO_DOCUMENTS else "tail") if method == "auto" else method
     wanted = int(total * fraction)
     if wanted < MIN_VALIDATION_TOKENS:
         raise WorkbenchError(
@@ -93,31 +96,25 @@ def split(shards: Shards, *, method: SplitMethod, fraction: float, seed: int) ->
             if total < 4 * MIN_VALIDATION_TOKENS  # holding out more would leave nothing to train on
             else "Import more text, or raise --validation-fraction.",
         )
-    if chosen_method == "tail":
+    lengths = np.diff(ends, prepend=0)
+    held_out = (_hash(shards.document_keys, seed) < np.uint64(fraction * 2**64)) & (lengths <= wanted)
+    chosen = int(lengths[held_out].sum())
+    if method == "auto":
+        method = "documents" if len(ends) >= AUTO_DOCUMENTS and 4 * chosen >= wanted else "tail"
+    if method == "tail":
         cut = np.array([total - wanted])
         train = TokenStream(shards, np.array([0]), cut)
         validation = TokenStream(shards, cut, np.array([total]))
-    else:
-        starts = np.concatenate(([0], ends[:-1]))
-        held_out = _held_out_documents(ends - starts, wanted, seed)
-        train = TokenStream(shards, starts[~held_out], ends[~held_out])
-        validation = TokenStream(shards, starts[held_out], ends[held_out])
-    return Split(train=train, validation=validation, method=chosen_method)
-
-
-def _held_out_documents(lengths: np.ndarray, wanted: int, seed: int) -> np.ndarray:
-    """Which documents to hold out, as booleans."""
-    order = np.argsort(_hash(np.arange(len(lengths), dtype=np.uint64), seed), kind="stable")
-    order = order[lengths[order] <= wanted]
-    sums = np.cumsum(lengths[order])
-    if not len(sums) or sums[-1] < MIN_VALIDATION_TOKENS:
+    elif chosen < MIN_VALIDATION_TOKENS:
         raise WorkbenchError(
-            f"None of the {len(lengths):,} documents is short enough to be held out: {wanted:,} tokens are wanted.",
+            f"Of the {len(lengths):,} documents {chosen:,} tokens are held out, too few to measure a validation loss "
+            f"on: {wanted:,} are wanted, in documents that are no longer than that.",
             "Set --validation-split tail, or raise --validation-fraction.",
         )
-    chosen = np.zeros(len(lengths), dtype=bool)
-    chosen[order[: int(np.searchsorted(sums, wanted)) + 1]] = True
-    return chosen
+    else:
+        train = TokenStream(shards, (ends - lengths)[~held_out], ends[~held_out])
+        validation = TokenStream(shards, (ends - lengths)[held_out], ends[held_out])
+    return Split(train=train, validation=validation, method=method)
 
 
 def _hash(values: np.ndarray, seed: int) -> np.ndarray:
@@ -129,41 +126,37 @@ def _hash(values: np.ndarray, seed: int) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-class Batches:
-    """The training batches: a pure function of the seed and the step.
+class Windows:
+    """A stream's windows, one epoch after another without end: a pure function of the seed and the place.
 
     An epoch cuts the stream into windows at a random offset and visits them in a random order; the
     last target of a window is the first token of the next.
     """
 
-    def __init__(self, stream: TokenStream, *, length: int, batch_size: int, seed: int):
-        """Raises `WorkbenchError` if the stream is shorter than one window."""
+    def __init__(self, stream: TokenStream, *, length: int, seed: int, number: int = 0):
+        """`number` tells the streams of a mixture apart. Raises `WorkbenchError` if `stream` is under one window."""
         if stream.tokens < length + 1:
             raise WorkbenchError(
                 f"The corpus leaves {stream.tokens:,} tokens to train on, fewer than one sequence of {length:,} + 1.",
                 "Import more text." if stream.tokens < 16 else "Import more text, or lower --max-length.",
             )
-        self._stream, self._length, self._seed = stream, length, seed
-        self.batch_size = batch_size
-        self.windows = max(1, (stream.tokens - length) // length)  # in an epoch
+        self._stream, self._seed, self._number = stream, seed, number
+        self.length = length
+        self.count = max(1, (stream.tokens - length) // length)  # in an epoch
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)  # a batch may span two
 
-    def global_batch(self, step: int) -> np.ndarray:
-        """Tokens of optimizer step `step` (from 0) over all processes: int64 [batch, length + 1]."""
-        length = self._length
-        tokens_BL1 = np.empty((self.batch_size, length + 1), dtype=np.int64)
-        for row in range(self.batch_size):
-            epoch, place = divmod(step * self.batch_size + row, self.windows)
-            offset, order = self._epoch(epoch)
-            start = offset + int(order[place]) * length
-            tokens_BL1[row] = self._stream.read(start, start + length + 1)
-        return tokens_BL1
+    def read(self, place: int) -> np.ndarray:
+        """Tokens of the window at `place`, int64 [length + 1]."""
+        epoch, place = divmod(place, self.count)
+        offset, order = self._epoch(epoch)
+        start = offset + int(order[place]) * self.length
+        return self._stream.read(start, start + self.length + 1)
 
     def _draw_epoch(self, epoch: int) -> tuple[int, np.ndarray]:
-        generator = np.random.Generator(np.random.PCG64((self._seed, epoch)))
-        spare = self._stream.tokens - 1 - self.windows * self._length
-        offset = int(generator.integers(0, min(spare, self._length - 1) + 1))
-        return offset, generator.permutation(np.arange(self.windows, dtype=np.uint32))
+        generator = np.random.Generator(np.random.PCG64((self._seed, epoch, self._number)))
+        spare = self._stream.tokens - 1 - self.count * self.length
+        offset = int(generator.integers(0, min(spare, self.length - 1) + 1))
+        return offset, generator.permutation(np.arange(self.count, dtype=np.uint32))
 
 
 def validation_windows(stream: TokenStream, *, length: int, max_tokens: int) -> np.ndarray:

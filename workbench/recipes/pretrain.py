@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import NOT_IDENTITY, Reads, Recipe, Section
+from workbench.recipes.base import NOT_IDENTITY, Reads, Recipe, Reference, Section, WeightedNames
+from workbench.recipes.mixture import Mixture, mixture, phase, phase_texts
 from workbench.recipes.training import (
     BatchSection,
     CheckpointSection,
@@ -87,12 +89,12 @@ class DataSection(Section):
         description="documents: attention stops at document boundaries. plain: it crosses them, as in GPT-2.",
     )
     validation_fraction: float = Field(
-        0.05, gt=0, lt=0.9, description="Share of the tokens held out to measure validation loss on."
+        0.05, gt=0, lt=0.9, description="Share of each corpus held out to measure validation loss on."
     )
     validation_split: Literal["auto", "documents", "tail"] = Field(
         "auto",
-        description="documents: hold out whole documents, chosen by the seed. tail: the end of the corpus. "
-        "auto: documents if there are at least 100.",
+        description="documents: hold out whole documents by a hash of their text, so that a larger corpus holds out "
+        "the same ones. tail: the end of the corpus. auto: documents if there are at least 100.",
     )
     seed: int = Field(
         0, ge=0, description="Seeds the initial weights, the held-out documents and the order of sequences."
@@ -156,7 +158,7 @@ class EvaluationSection(Section):
 
 
 class PretrainRecipe(Recipe):
-    """Train a model from scratch on a corpus."""
+    """Train a model from scratch on a corpus, or on a mixture of several."""
 
     produces: ClassVar[str] = "model"
     reads: ClassVar[Mapping[str, Reads]] = {"corpus": "corpus", "tokenizer": "tokenizer"}
@@ -164,7 +166,16 @@ class PretrainRecipe(Recipe):
 
     stage: Literal["pretrain"] = "pretrain"
     engine: str = Field("pytorch", description="The engine that trains.")
-    corpus: str = Field(description="The corpus to train on. Its shards are made when missing.")
+    corpus: WeightedNames = Field(
+        min_length=1,
+        description="The corpus to train on; several make a mixture, with weights as shares of the tokens: "
+        "--corpus web=0.7 --corpus code=0.3. Their shards are made when missing.",
+    )
+    phases: Annotated[list[str], BeforeValidator(phase_texts)] = Field(
+        default_factory=list,
+        description="Other mixtures later in the training: '0.9: good=0.8, web=0.2' is for its last tenth.",
+        json_schema_extra={"flag": "--phase"},
+    )
     tokenizer: str = Field(description="The tokenizer to use.")
     model: ModelSection = Field(default_factory=ModelSection)
     data: DataSection = Field(default_factory=DataSection)
@@ -179,7 +190,40 @@ class PretrainRecipe(Recipe):
     def uses_accelerator(self) -> bool:
         return True
 
+    def mixtures(self) -> list[Mixture]:
+        """What is trained on, from the beginning and from each phase on.
+
+        Raises `WorkbenchError` for what is no mixture, and for phases that are not in order.
+        """
+        found = [mixture(self.corpus), *map(phase, self.phases)]
+        for earlier, later in itertools.pairwise(found):
+            if later.at <= earlier.at:
+                what = f"The phase at {later.at:g} stands behind the one at {earlier.at:g}."
+                raise WorkbenchError(what, "Give phases in the order in which they begin.")
+        return found
+
+    def sources(self) -> list[str]:
+        """The corpora of all mixtures, each once."""
+        return list(dict.fromkeys(name for item in self.mixtures() for name in item.names))
+
+    def shards_roles(self) -> dict[str, str]:
+        """The roles of the shards that are made of the sources: of one `shards`, of more `shards.0`, `shards.1`, …"""
+        sources = self.sources()
+        return {"shards": sources[0]} if len(sources) == 1 else {f"shards.{n}": name for n, name in enumerate(sources)}
+
+    def references(self) -> list[Reference]:
+        others = [item for item in super().references() if item.kinds != ("corpus",)]
+        return [Reference(f"corpus.{n}", name, ("corpus",)) for n, name in enumerate(self.sources())] + others
+
+    def identity(self) -> dict[str, Any]:
+        plain = super().identity()
+        places = {name: place for place, name in enumerate(self.sources())}
+        later = [[item.at, [places[name] for name in item.names], item.weights] for item in self.mixtures()[1:]]
+        del plain["phases"]
+        return plain | ({"phases": later} if later else {})
+
     def resolved(self) -> PretrainRecipe:
+        self.mixtures()
         shape = SIZES[self.model.size]
         model = self.model.model_copy()
         derive(

@@ -96,11 +96,9 @@ def _prerequisites(
 ) -> Iterator[tuple[str, Recipe]]:
     """(role, recipe) of inputs that are made on the way, without being asked for."""
     if isinstance(recipe, PretrainRecipe):
-        name = f"{recipe.corpus}-{recipe.tokenizer}"[:64]
-        yield (
-            "shards",
-            validate(ShardsRecipe, {"corpus": recipe.corpus, "tokenizer": recipe.tokenizer, "name": name}),
-        )
+        for role, corpus in recipe.shards_roles().items():
+            name = f"{corpus}-{recipe.tokenizer}"[:64]
+            yield role, validate(ShardsRecipe, {"corpus": corpus, "tokenizer": recipe.tokenizer, "name": name})
     for role, name, kinds in recipe.references():
         if role == "prompts" and os.path.isfile(name):
             values = {"sources": [name], "format": "prompts", "name": _name_of(name)}
@@ -166,7 +164,7 @@ def _step(
         inputs[role] = {"kind": step.kind, "identity": step.identity, "name": step.name}
         after.append(place)
     for role, name, kinds in recipe.references():
-        if role in inputs or (role == "corpus" and "shards" in inputs):  # the shards are the corpus, in tokens
+        if role in inputs or (isinstance(recipe, PretrainRecipe) and kinds == ("corpus",)):  # it reads their shards
             continue
         places = [i for i, step in enumerate(earlier) if step.kind in kinds and step.name == name]
         if places:
@@ -317,5 +315,5 @@ def _does(recipe: Recipe) -> str:
 def _engines_for(stage: str) -> str:
     from workbench import registry
 
-    fit = [name for name, able in registry.capabilities().items() if stage in able.stages]
+    fit = [name for name, able in registry.capabilities().items() if able.available and stage in able.stages]
     return f"{stage} is run by: {', '.join(fit)}." if fit else "workbench doctor lists the engines and what they lack."

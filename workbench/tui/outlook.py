@@ -12,13 +12,14 @@ from functools import cache
 from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate, weighted
-from workbench.recipes.corpus import TokenizerRecipe
 from workbench.recipes.estimate import Estimate, estimate
 from workbench.recipes.export import ExportRecipe
+from workbench.recipes.mixture import MANY_EPOCHS, whole_shares
 from workbench.recipes.preference import KtoRecipe, PreferenceRecipe
 from workbench.recipes.pretrain import PretrainRecipe
 from workbench.recipes.reinforcement import ReinforcementRecipe
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
+from workbench.recipes.tokenizer import TokenizerRecipe
 from workbench.recipes.tuning import TuningRecipe
 from workbench.recipes.tuning_estimate import Shape, TuningEstimate, shape_of, tuning_estimate
 from workbench.runs.plan import Step
@@ -110,10 +111,9 @@ def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_byt
         Fact("trains on", f"{figures.count(found.tokens)} tokens", f"({figures.count(found.tokens_per_step)} a step)"),
         Fact("tok/param", f"{found.tokens_per_parameter:.3g}", optimum),
     ]
-    if (passes := _passes(recipe, artifacts, found)) is not None:
-        facts.append(Fact("epochs", f"{passes:.3g}"))
     return [
         *facts,
+        *_passes(recipe, artifacts, found),
         Fact("compute", f"{found.flops:.2g} FLOPs"),
         _memory(found.memory_bytes, free_bytes),
         _time(found, measured_speed(artifacts)),
@@ -215,14 +215,31 @@ def _vocabulary(artifacts: Sequence[ArtifactRow], tokenizer: str) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _passes(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], found: Estimate) -> float | None:
-    """How often the corpus's tokens are gone through; None before they were counted."""
-    corpus, tokenizer = named(artifacts, "corpus", recipe.corpus), named(artifacts, "tokenizer", recipe.tokenizer)
+def _passes(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], found: Estimate) -> list[Fact]:
+    """How often each corpus's tokens are gone through; nothing before they were counted."""
+    names = recipe.sources()
+    counted = [_tokens(name, recipe.tokenizer, artifacts) for name in names]
+    tokens = [number for number in counted if number is not None]
+    if len(tokens) < len(names):
+        return []
+    kept = 1 - recipe.data.validation_fraction
+    shares = whole_shares(recipe.mixtures(), names, tokens)
+    passes = [found.tokens * share / (number * kept) for share, number in zip(shares, tokens, strict=True)]
+    style = "warn" if max(passes) > MANY_EPOCHS else "text"
+    if len(names) == 1:
+        return [Fact("epochs", f"{passes[0]:.3g}", style=style)]
+    each = ", ".join(f"{name} {number:.3g}" for name, number in zip(names, passes, strict=True))
+    return [Fact("epochs", safe.line(each), style=style)]
+
+
+def _tokens(corpus: str, tokenizer: str, artifacts: Sequence[ArtifactRow]) -> int | None:
+    """Of a corpus in shards that are made."""
+    made_from = named(artifacts, "corpus", corpus), named(artifacts, "tokenizer", tokenizer)
     for item in reversed(artifacts):
-        if item.kind == "shards" and corpus and tokenizer:
+        if item.kind == "shards" and made_from[0] and made_from[1]:
             same = item.inputs.get("corpus"), item.inputs.get("tokenizer")
-            if same == (("corpus", corpus.id), ("tokenizer", tokenizer.id)) and item.report.get("tokens"):
-                return found.tokens / (item.report["tokens"] * (1 - recipe.data.validation_fraction))
+            if same == (("corpus", made_from[0].id), ("tokenizer", made_from[1].id)) and item.report.get("tokens"):
+                return int(item.report["tokens"])
     return None
 
 
@@ -263,13 +280,23 @@ def _export(recipe: ExportRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact
 
 
 def _tokenizer(recipe: TokenizerRecipe, artifacts: Sequence[ArtifactRow]) -> list[Fact]:
-    corpus = named(artifacts, "corpus", recipe.corpus)
-    size = corpus.report.get("bytes") if corpus else None
-    if not isinstance(size, int):
-        return []
-    learnt = min(size, recipe.sample_mib << 20)
-    share = "all of it" if learnt == size else f"{figures.size(learnt)} of it"
-    return [Fact("the corpus", figures.size(size)), Fact("learns from", share)]
+    resolved = recipe.resolved()
+    assert resolved.sample_mib is not None
+    limit = resolved.sample_mib << 20
+    whole = learnt = 0
+    weights = sum(weighted(text)[1] for text in recipe.corpus)
+    for name, weight in map(weighted, recipe.corpus):
+        corpus = named(artifacts, "corpus", name)
+        size = corpus.report.get("bytes") if corpus else None
+        if not isinstance(size, int):
+            return []
+        whole += size
+        learnt += min(size, int(limit * weight / weights))
+    share = "all of it" if learnt == whole else f"{figures.size(learnt)} of it"
+    return [
+        Fact("the corpus" if len(recipe.corpus) == 1 else "the corpora", figures.size(whole)),
+        Fact("learns from", share),
+    ]
 
 
 def sources(recipe_sources: Sequence[str]) -> list[Fact]:

@@ -1,6 +1,6 @@
 """The batches that a recipe trains on, token by token: what the inspector shows, before a run or beside it.
 
-Everything comes from where the engines take it: `training_data` and `packing`.
+Everything comes from where the engines take it: `training_data`, `packing` and `pretraining_data`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Protocol
 
 import numpy as np
 
-from workbench.corpus import packing as windows
 from workbench.corpus.chats import training_data
 from workbench.corpus.chats.checks import Finding
 from workbench.corpus.chats.packing import PackedSequence, TrainingRows
 from workbench.corpus.chats.pairs import Mark, Pair
 from workbench.corpus.chats.tokens import ChatTokenizer, Conversation, Encoded
-from workbench.corpus.shards import Shards
+from workbench.corpus.pretraining_data import pretraining_data
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe
 from workbench.recipes.preference import KtoRecipe, PreferenceRecipe
@@ -239,22 +238,22 @@ class _Windows(_Tokens):
 
     def __init__(self, recipe: PretrainRecipe, inputs: Mapping[str, Path]):
         self._tokenizer = ChatTokenizer(inputs["tokenizer"])
-        shards = Shards(inputs["shards"])
-        data, length = recipe.data, recipe.model.max_length or 1
-        size = recipe.batch.batch_size or 1
-        parts = windows.split(shards, method=data.validation_split, fraction=data.validation_fraction, seed=data.seed)
-        self._batches = windows.Batches(parts.train, length=length, batch_size=size, seed=data.seed)
-        self._stops = data.packing == "documents"
+        data = pretraining_data(recipe, inputs)
+        self._batches = data.batches
+        self._names = [item.name for item in data.sources] if len(data.sources) > 1 else [""]
+        self._stops = recipe.data.packing == "documents"
+        length, size = data.batches.length, data.batches.batch_size
+        rows = sum(item.windows.count for item in data.sources)
         self.facts = Facts(
             stage=recipe.stage,
-            rows=self._batches.windows,
-            held_out=parts.validation.tokens // length,
+            rows=rows,
+            held_out=sum(item.validation.tokens for item in data.sources) // length,
             cut=0,
             cut_tokens=0,
             untrained=0,
             max_length=length,
             batch_size=size,
-            steps_per_epoch=-(-self._batches.windows // size),
+            steps_per_epoch=-(-rows // size),
             packing=self._stops,
             template="",
             findings=(),
@@ -263,9 +262,10 @@ class _Windows(_Tokens):
     def batch(self, step: int) -> BatchView:
         tokens_BL1 = self._batches.global_batch(step)
         epoch = step * self.facts.batch_size // self.facts.rows
-        return BatchView(step, epoch, tuple(self._view(ids_L1) for ids_L1 in tokens_BL1))
+        names = [self._names[source] for source in self._batches.sources_of(step)]
+        return BatchView(step, epoch, tuple(map(self._view, tokens_BL1, names)))
 
-    def _view(self, ids_L1: np.ndarray) -> SequenceView:
+    def _view(self, ids_L1: np.ndarray, source: str) -> SequenceView:
         bos = self._tokenizer.bos_id
         trained = ids_L1 != (-1 if bos is None else bos)
         trained[0] = False
@@ -273,7 +273,8 @@ class _Windows(_Tokens):
         if self._stops and bos is not None:
             starts += [place for place in np.flatnonzero(ids_L1 == bos).tolist() if place]
         stops = (*starts[1:], len(ids_L1))
-        documents = tuple(DocumentView(-1, "", start, stop, False) for start, stop in zip(starts, stops, strict=True))
+        spans = zip(starts, stops, strict=True)
+        documents = tuple(DocumentView(-1, source, start, stop, False) for start, stop in spans)
         return SequenceView(_plain(self._tokenizer, ids_L1, trained), documents)
 
 
