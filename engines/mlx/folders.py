@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes, load_model
 
 from engines.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_of, is_adapter, read_config
+from engines.mlx import device
 from workbench.errors import WorkbenchError
 
 LORA_PREFIX = "base_model.model."
@@ -103,8 +104,9 @@ def open_folder(folder: Path, classes: Callable[[dict[str, Any]], tuple[type, ty
             f"{folder} was quantised by {method}, whose weights the mlx engine does not read.",
             "Take the model before it was quantised.",
         )
+    _refuse_what_has_no_room(folder)
     try:
-        return load_model(folder, model_config=_rotation(config), get_model_classes=classes)
+        return load_model(folder, model_config=_filled_in(config), get_model_classes=classes)
     except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WorkbenchError(
             f"{folder} cannot be opened as a model: {str(error).strip().splitlines()[0][:300]}",
@@ -112,12 +114,30 @@ def open_folder(folder: Path, classes: Callable[[dict[str, Any]], tuple[type, ty
         ) from error
 
 
-def _rotation(config: dict[str, Any]) -> dict[str, Any]:
-    """What transformers 5 keeps inside rope_parameters and mlx-lm looks for outside: it would take 10,000 silently."""
+def _refuse_what_has_no_room(folder: Path) -> None:
+    """Raises `WorkbenchError` if the weights are larger than the memory that is free."""
+    needed = sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+    free = device.free_memory_bytes()
+    if needed > free:
+        raise WorkbenchError(
+            f"The weights in {folder} take {needed / 2**30:.1f} GiB of memory; {device.name()} has "
+            f"{free / 2**30:.1f} GiB free.",
+            "Choose a smaller model, or one in fewer bits: workbench export --engine mlx --quantization mlx-4bit",
+        )
+
+
+def _filled_in(config: dict[str, Any]) -> dict[str, Any]:
+    """What mlx-lm looks for where transformers 5 does not write it.
+
+    The rotation stands inside rope_parameters alone, for which mlx-lm would take 10,000 silently; GPT-2's context has
+    one name instead of two.
+    """
     rope = config.get("rope_parameters") or {}
     found: dict[str, Any] = {}
     if "rope_theta" in rope and "rope_theta" not in config:
         found["rope_theta"] = rope["rope_theta"]
     if rope.get("rope_type", "default") != "default" and not config.get("rope_scaling"):
         found["rope_scaling"] = rope
+    if "n_positions" in config and "n_ctx" not in config:
+        found["n_ctx"] = config["n_positions"]
     return found

@@ -69,6 +69,8 @@ def train(
     )
     resumed = checkpoints.newest_valid(lambda message: reporter.emit(Warned(message=message)))
     progress = progress_of(resumed, recipe.identity())
+    # A resumed run does as it did before: the numbers differ in the last bits.
+    place.compiled = progress.compiled = progress.compiled if progress.step else place.compiled
     base = job.inputs["base"]
     needed = _refuse_what_cannot_fit(recipe, job)
     policy = open_policy(base, recipe.adapter, seed=recipe.seed, dtype=place.dtype, reward=job.stage == "reward")
@@ -81,8 +83,6 @@ def train(
     method = make(place, policy)
     total = recipe.schedule.max_steps or max(1, round(method.steps_per_epoch * recipe.schedule.num_train_epochs))
     reporter.emit(Started(step=progress.step, total_steps=total, device=device.name(), versions=library_versions()))
-    if not progress.step:
-        progress.compiled = place.compiled
     seconds = method.measured_seconds()
     parameters = weight_count(policy.model)
     learnt = sum(item.size for item in trained(policy.model).values())

@@ -21,7 +21,7 @@ from engines.mlx.trainer import Inputs, Trainer
 from engines.row_warnings import warn_of_cut_rows
 from workbench.contract import Job, Reporter
 from workbench.corpus.chats.packing import PackedSequence, TrainingRows, padded
-from workbench.corpus.chats.training_data import conversation_rows, document_rows
+from workbench.corpus.chats.training_data import conversation_rows, document_rows, mixture_report
 from workbench.recipes.base import validate
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
 
@@ -67,12 +67,13 @@ class Supervised(PolicyMethod):
         mean = float(rows.lengths.mean()) if not rows.packing else rows.fill * rows.max_length
         self.step_tokens = int(mean * rows.batch_size)
         self._micro = recipe.batch.per_device_batch_size or 1
-        self._pad = pad_id(policy.tokenizer)
+        self._pad, self._padded = pad_id(policy.tokenizer), place.padded
         self._report = {
             "rows": rows.rows,
             "held_out_rows": held_out.rows,
             "trained_share": rows.trained_share,
             "max_length": rows.max_length,
+            **mixture_report(recipe, rows),
         }
         self.trainer = Trainer(
             policy.model, self.loss, recipe.optimizer, dtype=place.dtype, seed=recipe.seed, compiled=place.compiled
@@ -144,6 +145,9 @@ class Supervised(PolicyMethod):
         for row, item in enumerate(sequences):
             sizes = np.diff([*item.starts, len(item.ids_L)])
             lengths_BL[row, : len(item.ids_L)] = np.repeat(sizes, sizes)
-        arrays = (batch.ids_BL, targets_BL, batch.position_ids_BL, lengths_BL)
-        ids, targets, places, lengths = (mx.array(array.astype(np.int32)) for array in arrays)
+        more = ((0, 0), (0, self._padded(batch.ids_BL.shape[1]) - batch.ids_BL.shape[1]))
+        filled = ((batch.ids_BL, self._pad), (targets_BL, IGNORED), (batch.position_ids_BL, 0), (lengths_BL, 1))
+        ids, targets, places, lengths = (
+            mx.array(np.pad(array, more, constant_values=value).astype(np.int32)) for array, value in filled
+        )
         return ids, targets, places, lengths

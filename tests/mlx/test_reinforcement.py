@@ -284,9 +284,9 @@ def test_grpo_raises_the_share_of_the_letter(world: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_ppo_raises_the_reward_near_the_reference(world: Path, tmp_path: Path) -> None:
     settings = {
-        "batch.batch_size": 32, "batch.per_device_batch_size": 32, "schedule.max_steps": 30,
+        "batch.batch_size": 64, "batch.per_device_batch_size": 32, "schedule.max_steps": 50,
         "generation.max_completion_length": 32, "optimizer.learning_rate": 1e-3, "ppo.num_mini_batches": 1,
-        "ppo.num_ppo_epochs": 4, "ppo.target_kl": 5.0, "ppo.kl_horizon": 500, "validation_fraction": 0.3,
+        "ppo.num_ppo_epochs": 4, "ppo.target_kl": 8.0, "ppo.kl_horizon": 500, "validation_fraction": 0.3,
     }  # fmt: skip
     listener = Listener()
     MlxEngine().run(test_ppo.job_of(world, tmp_path / "run", **SMALL | settings), listener)
