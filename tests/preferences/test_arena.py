@@ -13,6 +13,7 @@ import pytest
 
 from workbench.preferences.arena import SCALE, Arena, standing
 from workbench.preferences.candidates import Answer, Candidates, Prompt
+from workbench.preferences.choice import Choice
 from workbench.preferences.collect import conversations, marks, preferences
 from workbench.preferences.judgements import Book
 
@@ -66,6 +67,41 @@ def test_hidden_repeats_swap_the_sides_and_count_for_agreement(files: tuple[Path
     for item in repeats:
         first = arena.book.judgements[item.repeat_of]
         assert (item.left, item.right) == (first.right, first.left)
+
+
+def test_repeats_are_the_share_of_the_own_pairs_that_was_asked_for(files: tuple[Path, Path]) -> None:
+    """One rater in two sessions at once: no more than half of the pairs come again, none of them twice."""
+    two = [Arena(*files, "ann", repeat=0.5, overlap=0.0, seed=seed) for seed in (3, 4)]
+    going = list(two)
+    while going:
+        for arena in list(going):
+            if arena.next() is None:
+                going.remove(arena)
+        for arena in going:
+            arena.judge("left", 1)
+    judged = list(two[0].book.judgements.values())
+    repeats = [item.repeat_of for item in judged if item.repeat_of]
+    own = len(judged) - len(repeats)
+    assert own == 20 * 3
+    assert 0.4 * own < len(repeats) <= 0.5 * own + 1  # two sessions may draw at once
+    assert len(set(repeats)) == len(repeats)
+
+
+def test_what_was_skipped_or_flagged_is_not_judged(files: tuple[Path, Path]) -> None:
+    arena = Arena(*files, "ann", repeat=0, overlap=0, seed=5)
+    arena.next()
+    arena.judge("left", 1)
+    arena.next()
+    arena.skip()
+    pair = arena.next()
+    assert pair is not None
+    arena.flag()
+    choice = Choice(arena.candidates, arena.book, "")
+    of_prompt = [
+        item for item in arena.book.judgements.values() if item.prompt == pair.prompt.id and item.kind != "flag"
+    ]
+    assert choice.decided == 1
+    assert choice.total - choice.left - choice.decided == 1 + 3 - len(of_prompt)
 
 
 def test_two_sessions_never_show_the_same_pair(files: tuple[Path, Path]) -> None:

@@ -61,6 +61,7 @@ class Choice:
         self._own: list[Judgement] = []  # of pairs, by this rater, without repeats
         self._repeated: set[str] = set()  # which of them came again
         self._flagged: set[str] = set()
+        self._decided: set[frozenset[str]] = set()  # by anybody
         self._voted: set[frozenset[str]] = set()  # by this rater, as are the next two
         self._skipped: set[frozenset[str]] = set()
         self.votes = 0  # comparisons, with repeats and with those that rankings imply
@@ -106,7 +107,7 @@ class Choice:
         """The next pair to show, None when all are judged. `taken` are shown to others at this moment."""
         busy = set(taken)
         draw = self._random.random()
-        if draw < self.repeat and (again := self._repeat()):
+        if draw < self.repeat and len(self._repeated) < self.repeat * len(self._own) and (again := self._repeat(busy)):
             return again
         if draw < self.repeat + self.overlap and (pair := self._first(self._of_others, busy)):
             return self._sided(pair)
@@ -152,6 +153,11 @@ class Choice:
         return len(self._prompt_of)
 
     @property
+    def decided(self) -> int:
+        """Pairs with a verdict of anybody's."""
+        return len(self._decided)
+
+    @property
     def set_aside(self) -> int:
         """Pairs without a verdict of this rater's that are not asked about: skipped, or of a flagged prompt."""
         skipped = self._skipped - self._voted
@@ -189,12 +195,12 @@ class Choice:
             (pair for pair in pairs if pair not in busy and self._prompt_of[pair].id not in self._flagged), None
         )
 
-    def _repeat(self) -> Pair | None:
-        """An own pair of some time ago, the sides swapped, that was not repeated yet."""
+    def _repeat(self, busy: set[frozenset[str]]) -> Pair | None:
+        """An own pair of some time ago, the sides swapped, that was not repeated yet, nor is just now elsewhere."""
         old = len(self._own) - MIN_DISTANCE
         for _ in range(REPEAT_TRIES if old > 0 else 0):  # by trial: a look at all would be felt with 10,000 of them
             chosen = self._own[self._random.randrange(old)]
-            if chosen.id not in self._repeated and chosen.prompt not in self._flagged:
+            if chosen.id not in self._repeated and chosen.prompt not in self._flagged and chosen.pair not in busy:
                 prompt = self._prompt_of[chosen.pair]
                 return Pair(prompt=prompt, left=chosen.right, right=chosen.left, repeat_of=chosen.id)
         return None
@@ -217,6 +223,8 @@ class Choice:
             if pair in self._prompt_of:
                 judged_by = self._judged_by.setdefault(pair, set())
                 judged_by.add(judgement.rater)
+                if judgement.kind != "skip":
+                    self._decided.add(pair)
                 if own:
                     (self._skipped if judgement.kind == "skip" else self._voted).add(pair)
                 self._waiting.pop(pair, None)
@@ -233,7 +241,7 @@ class Choice:
     def _recount(self) -> None:
         for found in (self._judged_by, self._of_others, self._own, self._repeated):
             found.clear()
-        for known in (self._flagged, self._voted, self._skipped):
+        for known in (self._flagged, self._decided, self._voted, self._skipped):
             known.clear()
         self.votes = 0
         waiting = dict.fromkeys(self._prompt_of)

@@ -49,6 +49,7 @@ class Progress:
     prompts: int
     pairs: int
     judged: int  # of the pairs, by anybody
+    set_aside: int  # of the others: skipped, or of a flagged prompt
     raters: tuple[str, ...]
 
 
@@ -97,7 +98,8 @@ def progress(item: CandidateSet) -> Progress:
     return Progress(
         prompts=len(candidates.prompts),
         pairs=choice.total,
-        judged=choice.total - choice.left,
+        judged=choice.decided,
+        set_aside=choice.total - choice.left - choice.decided,
         raters=tuple(sorted({said.rater for said in book.judgements.values()})),
     )
 

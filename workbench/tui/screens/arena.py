@@ -136,7 +136,8 @@ class ArenaScreen(WorkbenchScreen):
 
     def _bar(self, known: Progress) -> Text:
         on = self.query_one(Table)
-        share = known.judged / known.pairs if known.pairs else 0.0
+        asked = known.pairs - known.set_aside
+        share = known.judged / asked if asked else 0.0
         full = round(share * BAR) if share < 1 else BAR
         mark, rest = ("#", ".") if self.app.ascii else ("━", "─")
         return on.assemble(
