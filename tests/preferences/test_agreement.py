@@ -81,6 +81,21 @@ def test_biases() -> None:
     assert longer_share(said, {"x": 10, "y": 10}) == Share(0, 0)
 
 
+def test_pairs_of_one_prompt_are_no_independent_games() -> None:
+    """25 of 40 prompts go to one model, with all 9 pairs of each: the interval is that of 40 games, not of 360."""
+    draw = random.Random(1)
+    winners = [1.0] * 25 + [0.0] * 15
+    draw.shuffle(winners)
+    games = [("a", "b", score) for score in winners for _ in range(9)]
+    clustered = strengths(games, [number // 9 for number in range(len(games))])
+    alone = strengths(games)
+    single = strengths([("a", "b", score) for score in winners])
+    width = [found[0].high - found[0].low for found in (clustered, alone, single)]
+    assert width[0] == pytest.approx(3 * width[1], rel=0.03)
+    assert width[0] == pytest.approx(width[2], rel=0.05)
+    assert clustered[0].log_odds == alone[0].log_odds
+
+
 def test_strengths_are_found_again() -> None:
     rng = random.Random(1)
     true = {"weak": -1.0, "middle": 0.0, "strong": 1.0}

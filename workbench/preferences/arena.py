@@ -177,12 +177,13 @@ def standing(candidates: Candidates, book: Book, *, width: float = INTERVAL_WIDT
     judgements = list(book.judgements.values())
     pairs = list(book.pairs())
     answers = {answer.id: answer for prompt in candidates.prompts.values() for answer in prompt.answers}
-    games = [
-        (answers[item.left].model, answers[item.right].model, _score(item))
+    played = [
+        item
         for item in pairs
         if {item.left, item.right} <= answers.keys() and item.verdict != "both_bad" and not item.repeat_of
     ]
-    models = strengths(games)
+    games = [(answers[item.left].model, answers[item.right].model, _score(item)) for item in played]
+    models = strengths(games, [item.prompt for item in played])
     times = [item.seconds for item in judgements if item.seconds is not None]
     by_rater: dict[str, int] = {}
     for item in pairs:

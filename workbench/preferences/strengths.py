@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 ITERATIONS = 200
@@ -22,13 +22,17 @@ class Strength:
     games: int
 
 
-def strengths(games: Iterable[tuple[str, str, float]]) -> list[Strength]:
+def strengths(games: Iterable[tuple[str, str, float]], prompts: Sequence[Hashable] | None = None) -> list[Strength]:
     """The strengths, best first, from games (first, second, score of the first: 1, 0, or 0.5 for a tie).
 
-    Fitted by the minorisation of Hunter (2004); intervals from the inverse of the information matrix.
-    Games of a model with itself do not count.
+    Fitted by the minorisation of Hunter (2004); intervals from the inverse of the information matrix. Games on one of
+    the `prompts`, one a game, are alike: there the error is the sandwich estimator's, clustered by prompt (Liang and
+    Zeger 1986), where that is the larger one. Games of a model with itself do not count.
     """
-    played = [(first, second, score) for first, second, score in games if first != second]
+    games = list(games)
+    kept = [number for number, (first, second, _) in enumerate(games) if first != second]
+    played = [games[number] for number in kept]
+    clusters = [prompts[number] for number in kept] if prompts is not None else range(len(kept))
     names = sorted({name for first, second, _ in played for name in (first, second)})
     if len(names) < 2:
         return []
@@ -45,7 +49,7 @@ def strengths(games: Iterable[tuple[str, str, float]]) -> list[Strength]:
             skill[i] = sum(won[i]) / met
         mean = math.exp(sum(map(math.log, skill)) / n)
         skill = [value / mean for value in skill]
-    errors = _standard_errors(won, skill)
+    errors = _standard_errors(won, skill, [(number[a], number[b], score) for a, b, score in played], clusters)
     result = []
     for i, name in enumerate(names):
         log_odds = math.log(skill[i])
@@ -81,9 +85,21 @@ def win_probability(found: Mapping[str, float], first: str, second: str) -> floa
     return 1 / (1 + math.exp(found[second] - found[first]))
 
 
-def _standard_errors(won: list[list[float]], skill: list[float]) -> list[float]:
-    """Of the log odds, which sum to 0: roots of the diagonal of (information + 1/n)^-1 - 1/n."""
+def _standard_errors(
+    won: list[list[float]],
+    skill: list[float],
+    played: Sequence[tuple[int, int, float]],
+    clusters: Sequence[Hashable],
+) -> list[float]:
+    """Of the log odds, which sum to 0: roots of the diagonal of I^-1 = (information + 1/n)^-1 - 1/n, or of
+    I^-1 S I^-1, S summed over the clusters' scores, whichever is larger."""
     n = len(skill)
+    scores: dict[Hashable, list[float]] = {}
+    for (i, j, score), cluster in zip(played, clusters, strict=True):
+        surprise = score - skill[i] / (skill[i] + skill[j])
+        summed = scores.setdefault(cluster, [0.0] * n)
+        summed[i] += surprise
+        summed[j] -= surprise
     matrix = [[1.0 / n] * n for _ in range(n)]
     for i in range(n):
         for j in range(n):
@@ -93,7 +109,18 @@ def _standard_errors(won: list[list[float]], skill: list[float]) -> list[float]:
                 matrix[i][j] -= weight
                 matrix[i][i] += weight
     inverse = _inverse(matrix)
-    return [math.sqrt(max(0.0, inverse[i][i] - 1.0 / n)) for i in range(n)]
+    few = len(scores) / max(1, len(scores) - 1)
+    return [
+        math.sqrt(
+            max(
+                0.0,
+                inverse[i][i] - 1.0 / n,
+                few
+                * sum(sum(a * s for a, s in zip(inverse[i], summed, strict=True)) ** 2 for summed in scores.values()),
+            )
+        )
+        for i in range(n)
+    ]
 
 
 def _inverse(matrix: list[list[float]]) -> list[list[float]]:
