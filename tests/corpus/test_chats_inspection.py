@@ -321,6 +321,8 @@ def test_the_verb_shows_the_batch_of_a_recipe(tmp_path):
     assert "pretrain: batch 3, in epoch 0 of " in shown.stdout
     assert "text      trained  " in shown.stdout
     assert "\x1b" not in shown.stdout
+    other = workbench("inspect", "base.yaml", "--set", "batch.batch_size=3", "--json", cwd=project)
+    assert len(json.loads(other.stdout)["sequences"]) == 3
     plain = json.loads(workbench("inspect", "base.yaml", "--batch", "3", "--json", cwd=project).stdout)
     assert plain["step"] == 3
     assert 0.9 < plain["trained_share"] < 1

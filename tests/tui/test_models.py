@@ -68,6 +68,10 @@ def test_what_is_known_of_an_artifact_is_said_with_its_units(example: Project) -
     assert model_tree.offspring(known["books-bpe-4k"], live.artifacts) == [
         (0, "model base", "5.77M parameters"), (1, "export base-q8", "q8_0, 6 MiB"),
     ]  # fmt: skip
+    # The model is made from the corpus in three ways: through the shards, the tokenizer, and the tokenizer's shards.
+    below = [name for _, name, _ in model_tree.offspring(known["books"], live.artifacts)]
+    assert sorted(below) == sorted(set(below))
+    assert "model base" in below
 
 
 async def test_the_details_follow_the_cursor(example: Project, app_on: AppOn) -> None:

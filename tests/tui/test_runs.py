@@ -20,7 +20,7 @@ from workbench.tui.screens.compare import CompareScreen
 from workbench.tui.screens.dialogs import AskLine, Confirm
 from workbench.tui.screens.form import FormScreen
 from workbench.tui.screens.runs import RunsScreen
-from workbench.tui.widgets.chart import Chart, ticks
+from workbench.tui.widgets.chart import Chart, ticks, whole
 from workbench.tui.widgets.log_tail import LogTail
 from workbench.tui.widgets.table import Table
 
@@ -200,6 +200,13 @@ def test_ticks_are_round_numbers_within_the_range(low: float, high: float, most:
     assert all(low <= tick <= high for tick in found)
     assert len(found) <= most + 2
     assert expected is None or found == expected
+
+
+def test_steps_are_marked_at_whole_numbers() -> None:
+    assert whole(ticks(0, 2, 5)) == [0, 1, 2]
+    assert whole(ticks(1, 2, 5)) == [1, 2]
+    assert whole(ticks(0, 10, 4)) == [0, 5, 10]
+    assert whole([0.25, 0.5]) == [0.25, 0.5]
 
 
 def test_figures_are_short_and_have_their_unit() -> None:

@@ -100,6 +100,8 @@ async def test_both_are_asked_alike_and_what_is_good_is_kept(project: Project, a
         assert all("tokens/s" in status.sentence for status in screen.query(Status))
         await pilot.press("escape", "a")
         await until(pilot, lambda: "In the Arena, as number 1 of the set chat" in words_of(pilot))
+        pilot.app.clear_notifications()  # as another sentence does
+        assert "In the Arena, as number 1 of the set chat" in words_of(pilot)
         await pilot.press("a")
         await until(pilot, lambda: "This turn is in the Arena already." in words_of(pilot))
         await pilot.press("tab")
@@ -114,6 +116,9 @@ async def test_both_are_asked_alike_and_what_is_good_is_kept(project: Project, a
         await until(pilot, lambda: "The two were not asked the same" in words_of(pilot))
         await pilot.press("s")
         await until(pilot, lambda: screen.sides[0].conversation.turns == screen.sides[1].conversation.turns)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: pilot.app.screen is not screen)
+        assert isinstance(pilot.app.focused, Transcript)  # not the line: the next keys are none of a message
     assert children() == before
     [row] = read_conversations(project.folder("chats") / "chat-answers")
     assert [turn["role"] for turn in row.messages] == ["user", "assistant"]

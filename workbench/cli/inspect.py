@@ -39,8 +39,11 @@ TRAINED, MASKED = "bold", "dim"
 @click.option("--row", default=0, show_default=True, type=click.IntRange(min=0), help="Sequence of the batch to show.")
 @click.option("--ids", is_flag=True, help="Show the tokens' ids.")
 @click.option("--stage", metavar="NAME", help="Which stage of a pipeline, by its name or kind.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key, as in workbench run.")
 @common
-def inspect(as_json: bool, recipe: Path, batch: int, row: int, ids: bool, stage: str | None) -> None:
+def inspect(
+    as_json: bool, recipe: Path, batch: int, row: int, ids: bool, stage: str | None, settings: tuple[str, ...]
+) -> None:
     """Show what a training recipe really trains on: its tokenised, packed batch.
 
     Token boundaries, roles, what is trained on and what is masked, where documents meet, what was cut off.
@@ -49,7 +52,7 @@ def inspect(as_json: bool, recipe: Path, batch: int, row: int, ids: bool, stage:
     from workbench.corpus.chats.inspection import inspector
 
     project, catalog = open_current()
-    chosen = _chosen(read_recipes(recipe), stage).absolute(recipe.resolve().parent)
+    chosen = _chosen(read_recipes(recipe, settings), stage).absolute(recipe.resolve().parent)
     ready = planned(project, catalog, chosen)
     if sys.stderr.isatty():
         note("Encoding all rows, as the training does.")  # 100,000 conversations take about a minute

@@ -224,11 +224,13 @@ def origin(artifact: ArtifactRow, artifacts: Sequence[ArtifactRow]) -> list[tupl
 
 
 def offspring(artifact: ArtifactRow, artifacts: Sequence[ArtifactRow]) -> list[tuple[int, str, str]]:
-    """(depth, name, gist) of all that was made from it."""
+    """(depth, name, gist) of all that was made from it, each once: below the first that it was made from."""
+    seen = {key(artifact)}
 
     def below(item: ArtifactRow, depth: int) -> Iterator[tuple[int, str, str]]:
         for child in artifacts:
-            if key(item) in child.inputs.values():
+            if key(item) in child.inputs.values() and key(child) not in seen:
+                seen.add(key(child))
                 yield depth, f"{child.kind} {safe.line(child.id)}", gist(child)
                 yield from below(child, depth + 1)
 

@@ -189,7 +189,12 @@ class ChatScreen(Talk):
         from workbench.tui.screens.side_by_side import SideBySideScreen
 
         talk = self.conversation
-        self.app.push_screen(SideBySideScreen(models, sampling=talk.sampling, system=talk.system))
+
+        def back(_: None) -> None:
+            """Esc is pressed there to leave a line: on the line here, the next keys would be typed."""
+            self.query_one(Transcript).focus()
+
+        self.app.push_screen(SideBySideScreen(models, sampling=talk.sampling, system=talk.system), back)
 
     def do_settings(self, argument: str = "") -> None:
         if argument:

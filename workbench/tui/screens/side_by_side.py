@@ -160,7 +160,12 @@ class SideBySideScreen(TalksScreen):
                 made = keep_for_arena(project, catalog, messages, answers)
             return f"In the Arena, as number {made.report['prompts']:,} of the set {made.name}: g a ranks it."
 
-        self.app.in_background(keep, self.app.tell)
+        def kept(sentence: str) -> None:
+            for side in self.sides:
+                self._note(side, sentence)  # which stays, where another sentence may stand over the one that goes
+            self.app.tell(sentence)
+
+        self.app.in_background(keep, kept)
         self.refresh_keys()
 
     def why_not_teach(self, _: str = "") -> str | None:
@@ -177,13 +182,18 @@ class SideBySideScreen(TalksScreen):
         messages = list(self.sides[self.chosen].conversation.messages())
         letter = LETTERS[self.chosen]
         self.kept.add("sft")
+        side = self.sides[self.chosen]
 
         def keep() -> str:
             with open_catalog(project) as catalog:
                 made = keep_for_sft(project, catalog, messages)
             return f"{letter}'s answer is row {made.report['rows']:,} of chats {made.id}, for SFT."
 
-        self.app.in_background(keep, self.app.tell)
+        def kept(sentence: str) -> None:
+            self._note(side, sentence)
+            self.app.tell(sentence)
+
+        self.app.in_background(keep, kept)
         self.refresh_keys()
 
     # ------------------------------------------------------------------ probabilities

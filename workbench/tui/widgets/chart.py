@@ -98,6 +98,7 @@ class Chart(Painted, Static):
             draw = plotext.scatter if series.marks or len(x) == 1 else plotext.plot
             draw(x, y, marker=dot if series.marks or len(x) == 1 else line, color=FIRST_CODE + number)
         x_ticks, y_ticks = ticks(left, right, max(3, width // 16)), ticks(min(ys), max(ys), max(3, height // 3))
+        x_ticks = whole(x_ticks)
         plotext.xlim(left, right if right > left else left + 1)
         plotext.xticks(x_ticks, [figures.count(tick) for tick in x_ticks])
         plotext.yticks(y_ticks, [figures.count(tick) if abs(tick) >= 10_000 else f"{tick:g}" for tick in y_ticks])
@@ -114,6 +115,11 @@ class Chart(Painted, Static):
             if 0 <= number < len(shown):
                 plain.stylize(self.paint(shown[number].style), span.start, span.end)
         return plain
+
+
+def whole(found: list[float]) -> list[float]:
+    """Those that are whole numbers, as steps are; all of them where none is."""
+    return [tick for tick in found if tick == round(tick)] or found
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
