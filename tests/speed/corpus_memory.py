@@ -109,8 +109,9 @@ def main() -> None:
             source.unlink()
             peaks.append(found["peak"])
             print(
-                f"{megabytes:6} MB: {found['seconds']:7.1f} s, {megabytes / found['seconds']:6.1f} MB/s, first row after "
-                f"{found['first_row']:.2f} s, peak {found['peak'] / 2**20:.0f} MiB, {found['documents']:,} documents"
+                f"{megabytes:6} MB: {found['seconds']:7.1f} s, {megabytes / found['seconds']:6.1f} MB/s, "
+                f"first row after {found['first_row']:.2f} s, peak {found['peak'] / 2**20:.0f} MiB, "
+                f"{found['documents']:,} documents"
             )
     print(f"peak on the largest ÷ on the smallest: {peaks[-1] / peaks[0]:.2f}")
 
