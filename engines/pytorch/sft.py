@@ -20,7 +20,7 @@ from engines.pytorch.trl_trainer import new_trainer, take_figures
 from engines.row_warnings import warn_of_cut_rows
 from workbench.contract import Job, Reporter
 from workbench.corpus.chats.packing import PackedSequence, TrainingRows, padded
-from workbench.corpus.chats.training_data import conversation_rows, document_rows
+from workbench.corpus.chats.training_data import conversation_rows, document_rows, mixture_report
 from workbench.recipes.base import validate
 from workbench.recipes.sft import ContinueRecipe, SftRecipe
 
@@ -60,6 +60,7 @@ def supervise(job: Job, reporter: Reporter) -> None:
                 "held_out_rows": rows.held_out.rows,
                 "trained_share": rows.train.trained_share,
                 "max_length": length,
+                **mixture_report(recipe, rows.train),
             },
         )
         micro = (recipe.batch.per_device_batch_size or 1) * length

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from workbench.cli import cli
-from workbench.cli.summary import outcome
+from workbench.cli.summary import outcome, summary
 from workbench.contract import Metrics
 from workbench.recipes.load import recipe_from
-from workbench.store import events, runs
+from workbench.store import artifacts, events, runs
 from workbench.store.catalog import open_catalog
 from workbench.store.project import create
 
@@ -38,6 +38,15 @@ KEYS = {"ppo": ("stage", "base", "reward", "prompts"), "sft": ("stage", "base", 
 )  # fmt: skip
 def test_the_outcome_is_what_the_method_is_after(report: dict[str, float], sentence: str) -> None:
     assert outcome(report) == sentence
+
+
+def test_a_mixture_says_what_its_weights_came_to() -> None:
+    report = {"parameters": 985_000, "eval_loss": 1.25, "mixture": {"turns": 0.62, "more": 0.38}}
+    made = artifacts.Artifact(
+        kind="model", id="m", name="m", version=1, identity="", digest="", stage="sft", run=None, created=0.0, bytes=0,
+        recipe={}, inputs={}, report=report,
+    )  # fmt: skip
+    assert summary(made) == "985k parameters, held-out loss 1.250; trained tokens: turns 62%, more 38%"
 
 
 def test_the_list_of_runs_shows_the_reward_where_that_is_learnt(

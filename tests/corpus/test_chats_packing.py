@@ -116,6 +116,16 @@ def test_shares_decide_what_an_epoch_is_made_of():
     assert sorted({n for n in first + second if n >= 20}) == list(range(20, 200))
 
 
+def test_a_set_of_short_rows_has_less_than_its_share_of_the_tokens():
+    sets = [[row(4, n) for n in range(20)], [row(12, n, trained=5) for n in range(20, 60)]]
+    rows = TrainingRows(sets, max_length=16, batch_size=1, shares=[3, 1])
+    short, long = (int(rows[0].trained_L.sum()) for rows in sets)
+    expected = 0.75 * short / (0.75 * short + 0.25 * long)
+    assert rows.set_shares == pytest.approx([expected, 1 - expected])
+    assert expected < 0.75
+    assert TrainingRows(sets[0], max_length=16, batch_size=1).set_shares == []
+
+
 def test_padding_stands_behind():
     sequences = [row(3, 0), row(5, 1)]
     batch = padded(TrainingRows(sequences, max_length=8, batch_size=2, packing=False).all_sequences(), pad_id=9)

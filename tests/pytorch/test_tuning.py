@@ -147,6 +147,10 @@ def test_mixtures_noise_and_parts_of_conversations_are_trained_on(workspace: Tun
     job = Job(**{**{name: getattr(job, name) for name in job.__dataclass_fields__}, "recipe": recipe})
     noisy = run(job)
     assert report(noisy)["eval_loss"] < report(noisy)["eval_loss_before"]
+    mixture = report(noisy)["mixture"]
+    assert list(mixture) == ["turns", "more"]
+    assert sum(mixture.values()) == pytest.approx(1)
+    assert mixture["more"] > 0.5
     whole = report(run(workspace.job("sft", "all", CHATS, conversations__train_on="all")))
     assert whole["trained_share"] > 0.9 > report(noisy)["trained_share"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -298,6 +299,28 @@ def test_what_cannot_be_used_is_refused_before_a_run_is_made(
     rewards = tmp_path / "rewards.py"
     rewards.write_text("from math import sqrt\ndef short(prompt, answer):\n    return -len(answer)\nlong = sqrt\n")
     grpo = {"stage": "grpo", "base": "base", "prompts": str(prompts)}
+    talks = tmp_path / "talks.jsonl"
+    turns = [{"role": role, "content": f"the {role}"} for role in ("system", "user", "assistant")]
+    talks.write_text("".join(json.dumps({"messages": turns[start:]}) + "\n" for start in (0, 1)))
+    [state] = make(project, catalog, recipe_from({"stage": "import-chat", "sources": [str(talks)], "name": "talks"}))
+    assert state.state == "finished", state.reason
+    template = project.folder("model") / "base" / "chat_template.jinja"
+    sft = {"stage": "sft", "base": "base", "data": ["talks"]}
+    written = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    for source, refused in (
+        (written.replace("{{", "{% if message.role != 'system' %}{{").replace("}}", "}}{% endif %}"),
+         "The chat template of base drops the system message of 1 conversation of talks. Use a template"),
+        (f"{{{{ raise_exception('no system here') }}}}{written}", "refuses the conversation: no system here"),
+        (written, ""),
+    ):  # fmt: skip
+        template.write_text(source)
+        [step] = plan(project, catalog, [recipe_from(sft)])
+        if refused:
+            with pytest.raises(WorkbenchError) as error:
+                require_usable(project, catalog, step)
+            assert refused in str(error.value)
+        else:
+            require_usable(project, catalog, step)
     before = len(list(runs.all_runs(project)))
     for values, refused in (
         ({"stage": "dpo", "base": "base", "preferences": "marked"}, "marked hold no pairs.*workbench kto"),

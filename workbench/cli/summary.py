@@ -35,7 +35,7 @@ def summary(item: Artifact) -> str:
             return _verdicts(report)
         case "model" | "reward":
             learnt = outcome(report)
-            return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}"
+            return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}{_mixture(report)}"
         case "benchmark":
             return scores(report)
         case "verdicts":
@@ -90,6 +90,12 @@ def outcome(report: Mapping[str, Any]) -> str:
         before = figures.get("eval_loss_before")
         return f"held-out loss {f'{before:.3f} → ' if before is not None else ''}{figures['eval_loss']:.3f}"
     return ""
+
+
+def _mixture(report: Mapping[str, Any]) -> str:
+    """What the weights of several sets came to."""
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in report.get("mixture", {}).items())
+    return f"; trained tokens: {shares}" if shares else ""
 
 
 def _left_out(report: Mapping[str, Any]) -> str:

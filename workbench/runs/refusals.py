@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.models import MergeAdapterRecipe
 from workbench.recipes.preference import KtoRecipe, PreferenceRecipe
 from workbench.recipes.reinforcement import GrpoRecipe
+from workbench.recipes.sft import SftRecipe
 from workbench.runs.plan import Step
-from workbench.store.artifacts import Artifact, by_identity, is_adapter
+from workbench.store.artifacts import Artifact, by_identity, folder_of, is_adapter
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
+from workbench.wording import amount
 
 UNFORESEEN = ("exec", "globals", "setattr", "vars")  # with one of these a module may have names that it does not show
 
@@ -29,6 +32,9 @@ def require_usable(project: Project, catalog: Catalog, step: Step) -> None:
         _require_rows(recipe, preferences)
     elif isinstance(recipe, MergeAdapterRecipe) and (model := made("model")) and not is_adapter(model.recipe):
         raise WorkbenchError(f"{recipe.model} is no adapter: there is nothing to merge.", "Use it as it is.")
+    elif isinstance(recipe, SftRecipe) and (base := made("base")):
+        chats = [item for number in range(len(recipe.data)) if (item := made(f"data.{number}"))]
+        _require_system_turn(folder_of(project, base), chats)
     elif isinstance(recipe, GrpoRecipe) and recipe.reward_function is not None:
         _require_function(recipe.reward_function)
 
@@ -42,6 +48,14 @@ def _require_rows(recipe: PreferenceRecipe, preferences: Artifact) -> None:
         raise WorkbenchError(f"The preferences {preferences.id} hold no pairs.", f"Import some{other}")
     if marks == 0:
         raise WorkbenchError(f"The preferences {preferences.id} hold neither marked answers nor pairs.", "Import some.")
+
+
+def _require_system_turn(base: Path, chats: Sequence[Artifact]) -> None:
+    from workbench.corpus.chats.template import require_system_turn
+
+    for item in chats:
+        if with_system := item.report.get("with_system"):
+            require_system_turn(base, f"{amount(with_system, 'conversations')} of {item.id}")
 
 
 def _require_function(where: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from workbench.corpus.chats.pairs import Mark, Pair
+from workbench.corpus.chats.template import UNDROP
 from workbench.corpus.chats.tokens import ChatTokenizer, Conversation, Encoded
 from workbench.errors import WorkbenchError
 from workbench.wording import agreeing, amount
@@ -166,7 +167,7 @@ class _Findings:
         told: list[tuple[str, Literal["error", "warning"], Callable[[str], str], str]] = [
             *((f"doubled {name}", "error", self._doubled(name), UNDOUBLE) for name in ("BOS", "EOS")),
             ("system", "error", lambda kind: f"The chat template drops the system message of {self.who(kind)}.",
-             "Use a template that writes it, or leave system messages out of the data."),
+             UNDROP),
             ("untrained", "error" if self.rows["untrained"] == total else "warning",
              lambda kind: f"{self.who(kind, 'have')} nothing to train on, of {total:,} {self.things}.",
              "Give rows with answers, or --train-on all."),

@@ -181,6 +181,16 @@ class TrainingRows:
         return float(self._trained.mean())
 
     @property
+    def set_shares(self) -> list[float]:
+        """Of each set, its share of the tokens that an epoch trains on: a set of short answers has less than its share
+        of the rows. Empty without `shares`."""
+        if self._shares is None:
+            return []
+        sums = np.diff(np.cumsum(self._trained)[self._ends - 1], prepend=0)  # trained tokens of each row
+        weights = [float(share * sums[rows].mean()) for rows, share in zip(self._sets, self._shares, strict=True)]
+        return [weight / sum(weights) for weight in weights]
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps that pass over the rows once, the last perhaps with sequences of the next epoch."""
         return -(-len(self._epoch(0)) // self.batch_size)

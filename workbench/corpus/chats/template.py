@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -23,6 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from workbench.errors import WorkbenchError
 
 Messages = Sequence[Mapping[str, Any]]
+UNDROP = "Use a template that writes it, or leave system messages out of the data."
 
 # Plane 16 is for private use. One of its characters in a message is put behind another, like a special token.
 _BEGIN, _END, _FIRST = 0x100000, 0x100001, 0x100002
@@ -100,6 +102,23 @@ class ChatTemplate:
                 "Its roles or their order may not be what the template takes.",
             ) from None
         return behind.rendering(marked)
+
+
+def require_system_turn(folder: Path, conversations: str) -> None:
+    """Raises `WorkbenchError` if the chat template of the model in `folder` drops or refuses system messages, which the
+    `conversations` have: "3 conversations of chats"."""
+    from workbench.corpus.chats.model_folder import own_template, read_config, token_text
+
+    config = read_config(folder)
+    source = own_template(folder, config)
+    if source is None:
+        return  # ChatML takes its place
+    named = {role: text for role, token in config.items() if (text := token_text(token)) and role.endswith("_token")}
+    template = ChatTemplate(source, name=f"of {folder.name}", variables=named, special=named.values())
+    word = "Distinctly"
+    turns = [("system", word), ("user", "Hello."), ("assistant", "Hello.")]
+    if word not in template.render([{"role": role, "content": text} for role, text in turns]).text:
+        raise WorkbenchError(f"The chat template of {folder.name} drops the system message of {conversations}.", UNDROP)
 
 
 class _Behind:

@@ -90,6 +90,14 @@ def conversation_rows(
     return Split(learnt, measured, _beginning(row.text for row in held_out), kept, found)
 
 
+def mixture_report(recipe: SftRecipe | ContinueRecipe, rows: TrainingRows) -> dict[str, dict[str, float]]:
+    """{"mixture": each set's share of the trained tokens}, where sets are mixed by weights."""
+    if not isinstance(recipe, SftRecipe) or not rows.set_shares:
+        return {}
+    names = [weighted(text)[0] for text in recipe.data]
+    return {"mixture": dict(zip(names, rows.set_shares, strict=True))}
+
+
 def document_rows(
     recipe: ContinueRecipe, corpus: Path, tokenizer: ChatTokenizer, *, max_length: int, packing: bool = True
 ) -> Split:
