@@ -106,7 +106,7 @@ def open_folder(folder: Path, classes: Callable[[dict[str, Any]], tuple[type, ty
         )
     _refuse_what_has_no_room(folder)
     try:
-        return load_model(folder, model_config=_filled_in(config), get_model_classes=classes)
+        return load_model(folder, model_config=_rotation(config), get_model_classes=classes)
     except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WorkbenchError(
             f"{folder} cannot be opened as a model: {str(error).strip().splitlines()[0][:300]}",
@@ -126,18 +126,12 @@ def _refuse_what_has_no_room(folder: Path) -> None:
         )
 
 
-def _filled_in(config: dict[str, Any]) -> dict[str, Any]:
-    """What mlx-lm looks for where transformers 5 does not write it.
-
-    The rotation stands inside rope_parameters alone, for which mlx-lm would take 10,000 silently; GPT-2's context has
-    one name instead of two.
-    """
+def _rotation(config: dict[str, Any]) -> dict[str, Any]:
+    """What transformers 5 keeps inside rope_parameters and mlx-lm looks for outside: it would take 10,000 silently."""
     rope = config.get("rope_parameters") or {}
     found: dict[str, Any] = {}
     if "rope_theta" in rope and "rope_theta" not in config:
         found["rope_theta"] = rope["rope_theta"]
     if rope.get("rope_type", "default") != "default" and not config.get("rope_scaling"):
         found["rope_scaling"] = rope
-    if "n_positions" in config and "n_ctx" not in config:
-        found["n_ctx"] = config["n_positions"]
     return found

@@ -68,11 +68,18 @@ def test_an_architecture_that_mlx_lm_does_not_know(tuning: TuningWorkspace, stag
 
 @pytest.mark.parametrize("stage", INPUTS)
 def test_an_architecture_that_it_does_not_train(tuning: TuningWorkspace, stage: str) -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    import torch
+    from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    config = GPT2Config(vocab_size=340, n_embd=32, n_layer=1, n_head=2, n_positions=128)
-    GPT2LMHeadModel(config).save_pretrained(tuning.folder / "models" / "base")
-    refused(tuning.job(stage, "run", INPUTS[stage]), "does not train models of the architecture gpt2")
+    config = Gemma2Config(
+        vocab_size=340, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, max_position_embeddings=128, final_logit_softcapping=5.0,
+    )  # fmt: skip
+    model = Gemma2ForCausalLM(config)
+    with torch.no_grad():
+        model.model.embed_tokens.weight *= 30  # so that its logits are bent as those of a trained one
+    model.save_pretrained(tuning.folder / "models" / "base")
+    refused(tuning.job(stage, "run", INPUTS[stage]), "does not train models of the architecture gemma2")
 
 
 @pytest.mark.parametrize("stage", INPUTS)
