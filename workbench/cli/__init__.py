@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "new": ("project", "Make a project: a folder that holds everything."),
     "import": ("stages", "Read sources into a corpus, and clean it: --clean web-en."),
     "corpus": ("corpus", "Look into a corpus: funnel, rejects, documents; try other thresholds."),
+    "classifier": ("classifier", "Learn what a good text is from documents that you marked."),
     "tokenizer": ("tokenizer", "Train a tokenizer; report on one."),
     "import-tokenizer": ("stages", "Bring in a tokenizer that was trained elsewhere."),
     "extend-tokenizer": ("stages", "Add tokens to a tokenizer."),

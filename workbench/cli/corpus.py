@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from workbench.cli.classifier import mark
 from workbench.cli.errors import WrongUsage, no_such_verb
 from workbench.cli.output import answer, common, complete_artifact, note, open_current, table
 from workbench.errors import WorkbenchError
@@ -238,5 +239,7 @@ def _marked(text: str, spans: Sequence[tuple[int, int]], *, blanks: bool = True)
         shown = " ".join(shown.split())
     return "  " + ("…" if begin else "") + shown.replace("\n", "\n  ") + ("…" if end < len(text) else "")
 
+
+corpus.add_command(mark)
 
 COMMANDS = {"corpus": corpus}
