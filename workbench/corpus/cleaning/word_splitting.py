@@ -14,7 +14,7 @@ can be told from neighbouring characters:
   is what is called a bigram of characters. Signs beyond ASCII are words of their own everywhere.
 
 What tokenisers know of each language (abbreviations, addresses, `cannot`) is left out; how often that decides about a
-document is in tests/corpus/test_cleaning_parity.py.
+document is in tests/corpus/cleaning/test_parity.py.
 """
 
 from __future__ import annotations
