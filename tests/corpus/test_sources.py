@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from workbench.corpus import sources
+from workbench.corpus.kinds import kind_of
 from workbench.corpus.sources import expand, fingerprint
 from workbench.errors import WorkbenchError
 
@@ -119,6 +121,42 @@ def test_fingerprint_follows_contents_and_names_alone(texts, tmp_path):
     assert fingerprint([str(copy)]) == before
     (copy / "b.txt").rename(copy / "z.txt")
     assert fingerprint([str(copy)]) != before
+
+
+def test_contents_beyond_the_limit_count_by_size_and_time(texts, monkeypatch):
+    monkeypatch.setattr(sources, "HASHED_BYTES", 2)
+    before = fingerprint([str(texts)])
+    late = texts / "deep" / "rows.jsonl"  # after a.MD and b.txt, which fill the two bytes
+    status = late.stat()
+    late.write_text('{"text": "y"}\n')
+    os.utime(late, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert fingerprint([str(texts)]) == before
+    os.utime(late, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert fingerprint([str(texts)]) != before
+    os.utime(late, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (texts / "b.txt").write_text("B")
+    assert fingerprint([str(texts)]) != before
+
+
+def test_kinds_by_name():
+    kinds = {
+        "a.txt": "text", "README.md": "text", "a.HTM": "html", "a.py": "code", "Makefile": "code",
+        "a.ipynb": "notebook", "a.pdf": "pdf", "a.epub": "epub", "a.jsonl": "jsonl", "a.csv": "csv",
+        "a.parquet": "parquet", "a.arrow": "arrow", "a.warc.gz": "warc", "CC-MAIN.warc.wet.gz": "warc",
+        "a.warc.xz": "compressed", "a.zip": "zip", "a.tar": "tar", "a.tar.gz": "tar", "a.tgz": "tar",
+        "a.tar.zst": "tar", "a.jsonl.zst": "compressed", "a.txt.gz.gz": "compressed", "syslog.1.gz": "", "a.png": "",
+        "a": "", ".gz": "", "a.json": "",
+    }  # fmt: skip
+    assert {name: kind_of(name) for name in kinds} == kinds
+
+
+def test_all_kinds_of_a_folder_are_found(texts):
+    for name in ("a.pdf", "b.epub", "c.zip", "d.csv", "e.py", "f.warc.gz", "g.json"):
+        (texts / name).write_bytes(b"x")
+    found = expand([str(texts)])
+    assert {file.name for file in found.files} >= {"a.pdf", "b.epub", "c.zip", "d.csv", "e.py", "f.warc.gz"}
+    assert "g.json" not in {file.name for file in found.files}
+    assert [file.name for file in expand([str(texts)], (".json",), "").files] == ["g.json"]
 
 
 def test_the_border_between_two_files_counts(tmp_path):

@@ -9,6 +9,8 @@ import zstandard
 from fastwarc.warc import WarcRecord, WarcRecordType
 
 from tests.corpus.reading.reading import read_all
+from workbench.corpus.reading import ReadOptions, read
+from workbench.corpus.sources import expand
 
 
 def record(kind, address, payload, http=None, headers=""):
@@ -134,3 +136,21 @@ def test_broken_crawls(tmp_path, name, damage):
     found = read_all(tmp_path / name)
     assert [one.text for one in found.documents][:2] == [text for _, _, text, _ in EXPECTED][: 2 * (damage == "noise")]
     assert ("corrupt WARC" in {reason for _, reason in found.reasons}) or len(found.documents) == len(EXPECTED)
+
+
+def test_a_stop_is_heard_inside_a_crawl(tmp_path):
+    (tmp_path / "a.warc").write_bytes(b"".join(crawl()) * 3000)
+
+    class Stopped(Exception):
+        pass
+
+    heard = []
+
+    def advance(amount: int) -> None:
+        heard.append(amount)
+        if len(heard) == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        list(read(expand([str(tmp_path)]), ReadOptions(), advance))
+    assert sum(heard) < (tmp_path / "a.warc").stat().st_size

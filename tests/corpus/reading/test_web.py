@@ -106,7 +106,10 @@ def test_a_list_of_addresses(site, tmp_path):
     assert found.reasons == [(f"{site.root}/none", "not fetched")]
     assert found.rejects[0].excerpt == f"{site.root}/none was not fetched: the answer was 404 Not Found."
     assert site.asked.count("/none") == 1  # what is not there will not be there a second later
-    assert read_all(tmp_path / "pages.urls", scratch=tmp_path / "new" / "scratch", max_rows=2).texts == ["text 0", "text 1"]
+    assert read_all(tmp_path / "pages.urls", scratch=tmp_path / "new" / "scratch", max_rows=2).texts == [
+        "text 0",
+        "text 1",
+    ]
 
 
 def test_robots_are_obeyed(site, tmp_path):
@@ -117,7 +120,10 @@ def test_robots_are_obeyed(site, tmp_path):
         "/b": (302, {"Location": "/private/a"}, b""),
         "/c": (301, {"Location": "/private/open/a"}, b""),
     }
-    found = read_all(*(site.root + path for path in ("/private/a", "/private/open/a", "/b", "/c")), scratch=tmp_path / "new" / "scratch")
+    found = read_all(
+        *(site.root + path for path in ("/private/a", "/private/open/a", "/b", "/c")),
+        scratch=tmp_path / "new" / "scratch",
+    )
     assert found.texts == ["open", "open"]
     assert [reason for _, reason in found.reasons] == ["robots.txt forbids it"] * 2
     assert "/private/a" not in site.asked
@@ -150,7 +156,9 @@ def test_the_limit_on_downloads(site, tmp_path, told):
     }
     if not told:
         del headers["Content-Length"]
-    found = read_all(*(site.root + path for path in site.pages), scratch=tmp_path / "new" / "scratch", max_download_bytes=100_000)
+    found = read_all(
+        *(site.root + path for path in site.pages), scratch=tmp_path / "new" / "scratch", max_download_bytes=100_000
+    )
     assert found.texts == ["c"]
     assert [reason for _, reason in found.reasons] == ["address over the limit"] * 2
     assert all(path.stat().st_size < 1 << 21 for path in tmp_path.rglob("*") if path.is_file())
@@ -163,7 +171,9 @@ def test_servers_that_misbehave(site, tmp_path):
         "/short": (200, {**TEXT, "Content-Length": "999"}, b"less"),
         "/image": (200, {"Content-Type": "image/png"}, b"\x89PNG"),
     }
-    found = read_all(*(site.root + path for path in site.pages), "http://127.0.0.1:1/closed", scratch=tmp_path / "new" / "scratch")
+    found = read_all(
+        *(site.root + path for path in site.pages), "http://127.0.0.1:1/closed", scratch=tmp_path / "new" / "scratch"
+    )
     why = {
         source.rpartition("/")[2]: reject.excerpt
         for (source, _), reject in zip(found.reasons, found.rejects, strict=True)

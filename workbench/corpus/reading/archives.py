@@ -27,6 +27,7 @@ from workbench.corpus.reading.raw import Raw, Reject, UnusableFile
 
 MAX_TAR_HEADER_BYTES = 1 << 20  # of a member's long name and the like, which tarfile reads at once
 NESTED_ONCE = 2
+MEMBER_BUFFER_BYTES = 64 << 10
 PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}
 ENCRYPTED = 0x1
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
@@ -118,7 +119,7 @@ def read_compressed(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
 
 def _contents(member: Entry, stream: IO[bytes], growth: Growth, read: Read) -> Iterator[Raw | Reject]:
     with closing(stream):
-        member.stream = io.BufferedReader(_Stream(member, stream, growth), BLOCK_BYTES)  # type: ignore[assignment]
+        member.stream = io.BufferedReader(_Stream(member, stream, growth), MEMBER_BUFFER_BYTES)  # type: ignore[assignment]
         member.growth = growth
         yield from read(member)
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from workbench.corpus.reading.encodings import byte_order_mark, decode, find_encoding
 from workbench.corpus.reading.raw import NoText
 
-MAX_EXPANDED_BYTES = 256 << 20  # of the chapters together; the longest novels take 5 MiB
+MAX_EXPANDED_BYTES = 64 << 20  # of the chapters together; the longest novels take 5 MiB
 CONTAINER = "META-INF/container.xml"
 ENCRYPTION = "META-INF/encryption.xml"
 XHTML = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")

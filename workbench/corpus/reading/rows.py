@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -66,17 +68,23 @@ def read_csv(entry: Entry) -> Iterator[Raw | Reject]:
     csv.field_size_limit(limit)
     bad = 0  # bytes of the row that is being read
 
-    def text_lines(source: Iterable[bytes | LongLine]) -> Iterator[str]:
+    def text_lines(blocks: Iterator[bytes]) -> Iterator[str]:
+        """Lines with their ends, as the parser wants them."""
         nonlocal bad
-        for line in source:
-            if isinstance(line, LongLine):
+        rest = b""  # a line that goes on in the next block
+        for block in itertools.chain(blocks, [b"\n"]):
+            end = block.rfind(b"\n") + 1
+            if len(rest) > limit:
                 raise csv.Error(f"a {too_long(limit)}")
-            text, broken = decode(line)
-            bad += broken
-            yield text.replace("\0", "") + "\n"
+            if end:
+                text, broken = decode(rest + block[:end])
+                bad += broken
+                yield from io.StringIO(text.replace("\0", ""), newline="\n")
+                rest = b""
+            rest += block[end:]
 
     with entry.open() as content:
-        found = text_lines(lines(utf8_blocks(entry, content, detect=True), limit))
+        found = text_lines(utf8_blocks(entry, content, detect=True))
         try:
             header = next(found, "")
             delimiter = "\t" if entry.kind == "tsv" else _delimiter(header)

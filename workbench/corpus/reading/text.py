@@ -24,9 +24,8 @@ def read_text(entry: Entry) -> Iterator[Raw | Reject]:
     with entry.open() as content:
         head = content.read(limit + 1)
         mark, encoding = byte_order_mark(head)
-        check_text(entry, head[mark : mark + SAMPLE_BYTES], encoding)
+        check_text(entry, head[mark:], encoding)
         if len(head) <= limit:
-            check_text(entry, head[mark:], encoding)
             yield entry.raw(head[mark:], kind=kind, language=language, encoding=encoding or entry.encoding)
             return
         encoding = encoding or find_encoding(head[:SAMPLE_BYTES], hint=entry.encoding, whole=False)
