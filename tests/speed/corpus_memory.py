@@ -3,7 +3,7 @@
     python -m tests.speed.corpus_memory                        # 1 and 4 GB: wants 15 GB of disk, and patience
     python -m tests.speed.corpus_memory --mb 100 --mb 400 --clean web-en
 
-The input is generated: jsonl of documents with words by Zipf's law, one in ten a copy, one in ten nearly so. Memory is
+The input is generated: jsonl of documents of 25 sentences, one in ten a copy, one in ten nearly so. Memory is
 the sum of the processes' proportional set sizes (what they share is counted once), looked at ten times a second. The
 peak on the largest input is to be within 20% of that on the smallest, and the first row within 2 s of the start.
 """
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,27 +23,34 @@ from pathlib import Path
 
 from workbench.contract import Finished, Job, Progress, parse_event
 
-DOCUMENT_WORDS = 400
+DOCUMENT_SENTENCES = 25
+
+
+def sentences() -> list[str]:
+    """English of which there is some in every Python: the topics of its help."""
+    from pydoc_data.topics import topics
+
+    text = " ".join(" ".join(topic.split()) for topic in topics.values())
+    found = re.findall(r"[A-Z][a-z]+ [^.*=|{}]{40,240}[a-z]\.", text)
+    assert len(found) > 1_000
+    return found
 
 
 def write_input(path: Path, megabytes: int) -> None:
     """About so many megabytes (10^6 bytes) of jsonl."""
     draw = random.Random(megabytes)
-    words = ["".join(draw.choices("etaoinshrdlucmfwypvbgkjqxz", k=draw.randint(2, 9))) for _ in range(20_000)]
-    words = ["the", "of", "and", "to", "that", "with", *words]
-    weights = [1 / (rank + 3) for rank in range(len(words))]
+    drawn_from = sentences()
     size, before = 0, ""
     with open(path, "w") as file:
         while size < megabytes * 1_000_000:
-            drawn = draw.choices(words, weights, k=DOCUMENT_WORDS)
-            text = ". ".join(" ".join(drawn[start : start + 12]).capitalize() for start in range(0, len(drawn), 12))
+            text = " ".join(draw.choices(drawn_from, k=DOCUMENT_SENTENCES))
             kind = draw.random()
             if kind < 0.1 and before:
                 text = before
             elif kind < 0.2 and before:
                 text = f"{before} {text[:60]}"
             before = text
-            line = json.dumps({"text": text + "."}) + "\n"
+            line = json.dumps({"text": text}) + "\n"
             file.write(line)
             size += len(line)
 

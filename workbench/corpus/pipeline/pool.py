@@ -123,7 +123,7 @@ class Pool:
         return task
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers; `map` starts others as it needs them."""
         for worker in self._started:
             worker.end()
         self._started.clear()

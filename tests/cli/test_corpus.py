@@ -1,0 +1,102 @@
+"""The verbs corpus show, rejects, documents and try, on a corpus of some documents."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.store.project import Project, create
+
+
+def run(project: Project, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workbench.cli", *map(str, words), "--project", str(project.root)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """With a corpus `notes`, cleaned by a preset of the project's own."""
+    folder = tmp_path_factory.mktemp("project")
+    made = create(folder / "my-llm")
+    texts = [f"Note {number}: " + "the words of it and " * number + "no more." for number in range(40)]
+    texts += [texts[30], "A clear \x1b]52;c;aGk=\x07screen\x1b[2J of the fourth kind " + "and so on " * 30]
+    (folder / "notes.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (made.root / "cleaning").mkdir()
+    preset = "- step: normalise\n- {step: length, min_characters: 200}\n- step: exact-duplicates\n"
+    (made.root / "cleaning" / "mine.yaml").write_text(preset)
+    done = run(made, "import", folder / "notes.jsonl", "--clean", "mine", "--name", "notes")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def test_the_funnel(project: Project) -> None:
+    shown = json.loads(run(project, "corpus", "show", "notes", "--json").stdout)
+    assert [step["step"] for step in shown["funnel"]] == ["read", "normalise", "length", "exact-duplicates"]
+    assert shown["funnel"][0]["in"] == 42
+    assert shown["funnel"][2]["reasons"] == {"under 200 characters": 10}
+    assert shown["funnel"][3]["reasons"] == {"duplicate": 1}
+    assert shown["documents"] == sum(shown["lengths"].values()) == 31
+    text = run(project, "corpus", "show", "notes").stdout
+    assert "under 200 characters 10" in text
+    assert "notes: 31 documents" in text
+
+
+def test_the_rejects(project: Project) -> None:
+    found = json.loads(run(project, "corpus", "rejects", "notes", "--step", "length", "--json").stdout)
+    assert len(found) == 10
+    assert found[0]["parameter"] == "min_characters"
+    assert found[0]["value"] == len(found[0]["text"])
+    shown = run(project, "corpus", "rejects", "notes", "--reason", "duplicate")
+    assert shown.stdout.startswith("exact-duplicates: duplicate\n  notes.jsonl, number 40\n")
+    wrong = run(project, "corpus", "rejects", "notes", "--reason", "duplicates")
+    assert wrong.returncode == 1
+    assert "Did you mean duplicate?" in wrong.stderr
+
+
+def test_the_documents(project: Project) -> None:
+    found = json.loads(run(project, "corpus", "documents", "notes", "--search", "FOURTH kind", "--json").stdout)
+    assert found["total"] == 1
+    (one,) = found["documents"]
+    start, stop = one["hit"]
+    assert one["excerpt"][start:stop] == "fourth kind"
+    assert (one["source"], one["position"]) == ("notes.jsonl", 41)
+    shown = run(project, "corpus", "documents", "notes", "--search", "fourth kind")
+    assert "⟦fourth kind⟧" in shown.stdout
+    assert "\x1b" not in shown.stdout  # what a document holds reaches no terminal
+    assert "1 of 1 documents." in shown.stderr
+
+
+def test_another_threshold(project: Project) -> None:
+    tried = json.loads(run(project, "corpus", "try", "notes", "--set", "length.min_characters=100", "--json").stdout)
+    assert (tried["documents"], tried["sampled"]) == (42, 42)
+    assert tried["funnel"]["length"] == {"rejected_before": 10, "rejected_after": 5}
+    assert (tried["kept_before"], tried["kept_after"]) == (32, 37)  # duplicates are not compared
+    assert len(tried["now_kept"]) == 5
+    shown = run(project, "corpus", "try", "notes", "--set", "length.min_characters=100").stdout
+    assert shown.startswith("Of 42 sampled documents 37 are kept, before 32.")
+    assert "Kept now (was length: under 200 characters" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (("corpus", "shw"), 2, "There is no verb 'corpus shw'."),
+        (("corpus", "show", "note"), 1, "Did you mean notes?"),
+        (("corpus", "try", "notes", "--set", "length"), 2, "Write it as --set STEP.PARAMETER=VALUE."),
+        (
+            ("corpus", "try", "notes", "--set", "length.min=3"),
+            1,
+            "The step length in the trial has no parameter 'min'.",
+        ),
+        (("import", "x.txt", "--clean", "min"), 1, "There is no cleaning preset 'min'. Did you mean mine?"),
+    ],
+)
+def test_wrong_words(project: Project, words: tuple[str, ...], status: int, sentence: str) -> None:
+    done = run(project, *words)
+    assert done.returncode == status
+    assert sentence.replace("?", "") in done.stderr.replace("\n       ", " ")
+    assert "Traceback" not in done.stderr
