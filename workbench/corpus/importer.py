@@ -45,6 +45,7 @@ def import_corpus(
         )
         outcome = flow.run(output)
     if not outcome.tally.documents:
+        shutil.rmtree(folder)  # what could not be fetched is to be tried again
         raise _why_nothing(outcome, found, steps)
     progress.end()
     _warn(outcome, found, warn)

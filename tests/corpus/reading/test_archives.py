@@ -85,7 +85,7 @@ def test_compressed_files(tmp_path, suffix, pack):
     (tmp_path / f"syslog.1{suffix}").write_bytes(pack(b"no kind that is read"))
     found = read_all(tmp_path)
     assert found.texts == ["one", "two", "schön\n"]
-    assert found.sources == ["rows.jsonl", "rows.jsonl", "text.txt"]
+    assert found.sources == [f"rows.jsonl{suffix}", f"rows.jsonl{suffix}", f"text.txt{suffix}"]
 
 
 def test_a_table_inside_an_archive(tmp_path):

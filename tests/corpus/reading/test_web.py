@@ -85,7 +85,7 @@ def test_kinds_by_address_and_server(site, tmp_path):
         "/rows.jsonl": ("row", ""),
         "/a.zip?download:inner.txt": ("inside", ""),
         "/plain": ("plain text", ""),
-        "/a.txt": ("packed", ""),
+        "/a.txt.gz": ("packed", ""),
         "/squeezed": ("squeezed on the way", ""),
     }
     assert len(site.agents) == 1
@@ -142,6 +142,14 @@ def test_one_retry(site, tmp_path):
     found = read_all(f"{site.root}/a", f"{site.root}/b", scratch=tmp_path / "new" / "scratch")
     assert found.texts == ["at last"]
     assert (site.asked.count("/a"), site.asked.count("/b")) == (2, 2)
+
+
+def test_what_failed_is_tried_again_by_the_next_run(site, tmp_path):
+    site.pages = {"/a": ([500, 500, 200], TEXT, b"back again")}
+    first = read_all(f"{site.root}/a", scratch=tmp_path)
+    assert first.reasons == [(f"{site.root}/a", "not fetched")]
+    assert list(tmp_path.iterdir()) == []
+    assert read_all(f"{site.root}/a", scratch=tmp_path).texts == ["back again"]
 
 
 @pytest.mark.parametrize("told", [True, False])

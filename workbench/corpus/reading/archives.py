@@ -106,8 +106,7 @@ def read_compressed(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
     """The one file inside `notes.txt.gz` or the like."""
     with entry.open() as file:
         measured = _Measured(file)
-        inner, packing = PurePath(entry.label).stem, PurePath(entry.label).suffix
-        member = _member(entry, inner, 0, name=entry.name.removesuffix(packing))
+        member = _member(entry, PurePath(entry.label).stem, 0, name=entry.name)
         if isinstance(member, Reject) or member is None:
             yield from filter(None, [member])
             return

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from workbench.corpus.kinds import kind_of
@@ -43,10 +42,7 @@ MEDIA = {
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What an address gave: kept beside the file, so that an interrupted run goes on with the same bytes.
-
-    `problem` is (reason, why) where nothing could be fetched.
-    """
+    """What an address gave: kept beside the file, so that an interrupted run goes on with the same bytes."""
 
     address: str
     media: str = ""
@@ -54,7 +50,6 @@ class Download:
     etag: str = ""
     modified: str = ""
     size: int = 0
-    problem: tuple[str, str] | None = None
 
 
 def read_address(entry: Entry, read: Callable[[Entry], Iterator[Raw | Reject]]) -> Iterator[Raw | Reject]:
@@ -78,10 +73,6 @@ def _read_fetched(
     if found is None:
         found = _fetch(entry, content)
         write_json(receipt, dataclasses.asdict(found))
-    if found.problem is not None:
-        reason, told = found.problem
-        remedy = "Open it in a browser; what needs a login or a script has to be downloaded by hand."
-        raise UnusableFile(reason, f"{entry.name} was not fetched: {told}.", remedy)
     label = PurePosixPath(unquote(urlsplit(entry.name).path)).name or "index.html"
     kind = _kind(label, found.media)
     if not kind:
@@ -96,13 +87,10 @@ def _read_fetched(
 def _earlier(receipt: Path, content: Path) -> Download | None:
     """What an earlier attempt at the same run has fetched."""
     try:
-        plain: dict[str, Any] = json.loads(receipt.read_bytes())
-        found = Download(**{**plain, "problem": tuple(plain["problem"]) if plain["problem"] else None})
-        if found.problem is None and content.stat().st_size != found.size:
-            return None
-    except (OSError, ValueError, TypeError, KeyError):
+        found = Download(**json.loads(receipt.read_bytes()))
+        return found if content.stat().st_size == found.size else None
+    except (OSError, ValueError, TypeError):
         return None
-    return found
 
 
 def _kind(label: str, media: str) -> str:
@@ -116,14 +104,16 @@ def _unheard(entry: Entry) -> Callable[[int], None]:
 
 
 def _fetch(entry: Entry, content: Path) -> Download:
-    """Fetch an address into the file `content`, trying twice."""
+    """Fetch an address into the file `content`, trying twice. Raises `UnusableFile`."""
     for attempt in (1, 2):
         try:
             return _download(entry, content)
         except Refused as problem:
             if attempt == 2 or not problem.passing:
                 content.unlink(missing_ok=True)
-                return Download(entry.name, problem=(problem.reason, problem.why))
+                remedy = "Open it in a browser; what needs a login or a script has to be downloaded by hand."
+                what = f"{entry.name} was not fetched: {problem.why}."
+                raise UnusableFile(problem.reason, what, remedy) from None
             wait(entry.advance, SECONDS_BEFORE_RETRY)
     raise AssertionError
 
