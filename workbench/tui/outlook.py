@@ -314,8 +314,9 @@ def sources(recipe_sources: Sequence[str]) -> list[Fact]:
             f"{len(found.files):,}",
             "(" + ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) + ")",
         ),
-        Fact("on disk", figures.size(sum(file.size for file in found.files))),
     ]
+    if found.size is not None:  # of what has to be fetched it is not known
+        facts.append(Fact("on disk", figures.size(found.size)))
     if found.unreadable:
         name, why = found.unreadable[0]
         more = f" and {len(found.unreadable) - 1:,} more" if len(found.unreadable) > 1 else ""
