@@ -292,8 +292,10 @@ def test_an_interval_stands_beside_the_p_of_the_same_task_alone(project: Project
 def test_two_benchmarks_of_one_model_stand_under_their_own_names(project: Project, catalog: Catalog) -> None:
     base = add_model(project, catalog, "base")
     for name, right in (("killed", range(40)), ("whole", range(3, 55))):
-        add_benchmark(project, catalog, base, {"arc": outcomes("arc", right)}, name=name)
+        alone = f"of-{name}"
+        add_benchmark(project, catalog, base, {"arc": outcomes("arc", right), alone: outcomes(alone, right)}, name=name)
     done = run(project, "compare", "killed", "whole", "--flips")
+    assert "of-killed is not compared: whole was not asked." in done.stderr
     assert done.stdout.split()[:4] == ["task", "metric", "killed", "whole"]
     assert "15 gained by whole, 3 lost." in done.stderr
 

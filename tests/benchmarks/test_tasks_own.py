@@ -141,6 +141,7 @@ def test_a_short_text_has_an_interval() -> None:
         ([{"prompt": "a", "answer": " . "}], "'answer' of row 1 of quiz.jsonl is empty"),
         ([{"prompt": "a", "answer": "x"}, {"answer": "x"}], "Row 2 of quiz.jsonl has no field 'question'"),
         ([{"name": "a"}], "Row 1 of quiz.jsonl makes no question: it has 'name'."),
+        ([{"turns": ["a?", "b?"]}], "holds questions of several turns"),
     ],
 )
 def test_rows_that_make_no_question_are_refused(tmp_path: Path, rows: list[dict[str, Any]], sentence: str) -> None:

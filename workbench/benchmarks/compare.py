@@ -65,7 +65,7 @@ class TaskComparison:
 class Comparison:
     """Two benchmarks, task by task: groups and tasks that stand alone first come in the baseline's order."""
 
-    baseline: str  # names of the models
+    baseline: str  # names of the models, or of the benchmarks where both are of one model
     other: str
     panel: str
     tasks: tuple[TaskComparison, ...]
@@ -99,13 +99,15 @@ def compare(baseline: Benchmark, other: Benchmark) -> Comparison:
     Scores, differences and counts are over paired items: questions of the same hash in the same task. The verdicts
     hold for the family of tasks: their p is adjusted by Holm (1979).
     """
+    # Two benchmarks of one model go by their own names.
+    names = (baseline.model, other.model) if baseline.model != other.model else (baseline.id, other.id)
     missing: dict[str, str] = {}
     rows: list[TaskComparison] = []
     pairs_of: dict[str, list[tuple[Item, Item]]] = {}
     for task, figures in baseline.results.tasks.items():
         theirs = other.results.tasks.get(task)
         if theirs is None:
-            missing[task] = f"{other.model} was not asked"
+            missing[task] = f"{names[1]} was not asked"
             continue
         pairs = paired(baseline.items.get(task, ()), other.items.get(task, ()))
         alone = (figures.n - len(pairs), theirs.n - len(pairs))
@@ -117,14 +119,12 @@ def compare(baseline: Benchmark, other: Benchmark) -> Comparison:
             continue
         rows.append(row)
         pairs_of[task] = pairs
-    missing |= {
-        task: f"{baseline.model} was not asked" for task in other.results.tasks if task not in missing | pairs_of
-    }
+    missing |= {task: f"{names[0]} was not asked" for task in other.results.tasks if task not in missing | pairs_of}
     rows = _with_groups(rows, pairs_of, baseline.results.tasks)
     rows = _adjusted(rows)
     return Comparison(
-        baseline=baseline.model,
-        other=other.model,
+        baseline=names[0],
+        other=names[1],
         panel=baseline.panel,
         tasks=tuple(rows),
         missing=missing,

@@ -188,6 +188,9 @@ def _rows(
         made, settings = task_shapes.convert(task, read_rows, examples=examples)
         _check_paradigm(task, read_rows)
         return "standard", made, settings, len(read_rows) - len(made)
+    if read_rows[0].has("turns"):  # as MT-Bench's
+        what = f"{files[0].name} holds questions of several turns, whose answers nothing but a judge can tell apart."
+        raise WorkbenchError(what, "Ask them so: workbench assess MODEL --prompts FILE --judge MODEL")
     try:
         kind, made = own_tasks.convert(read_rows)
     except WorkbenchError as error:
