@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -164,3 +165,21 @@ def flat(tree: Any) -> dict[str, Any]:
 
 def weights_of(job: Job) -> str:
     return hashlib.sha256((job.output / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_mixture_is_drawn_and_measured_as_pytorch_does(small_job: Jobs) -> None:
+    settings = {"corpus": ["docs=0.5", "again=0.5"], "phases": ["0.5: docs"], "schedule__max_steps": 4}
+    found = {}
+    for name, run in (("mlx", MlxEngine().run), ("torch", torch_pretrain.pretrain)):
+        job, listener = small_job(name, **settings), Listener()
+        shards = job.inputs["shards"]
+        run(dataclasses.replace(job, inputs={**job.inputs, "shards.0": shards, "shards.1": shards}), listener)
+        found[name] = listener.all(Finished)[0].report, listener.all(Estimated)[0].epochs
+    (one, epochs), (other, expected) = found.values()
+    assert one["sources"] == other["sources"]
+    assert epochs == expected
+    assert one["sources"]["docs"]["share"] == 0.75
+    figures = {"eval_loss", "eval_bits_per_byte", "eval_loss_docs", "eval_loss_again"}
+    assert figures <= one.keys() & other.keys()
+    for name in figures - {"eval_bits_per_byte"}:
+        assert one[name] == pytest.approx(other[name], abs=0.1)  # other initial weights, ln(600) each

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +24,7 @@ from workbench import durable
 from workbench.corpus import documents, sampling
 from workbench.corpus.encoding import choose_encoder
 from workbench.corpus.parts import Tokenising, encode_part, parts_of
-from workbench.corpus.pipeline.pool import Pool
+from workbench.corpus.pipeline.pool import Pool, cores
 from workbench.corpus.progress import ProgressReport
 from workbench.corpus.shards import ShardWriter
 from workbench.corpus.tokenizer import load_tokenizer, special_tokens
@@ -84,11 +82,6 @@ def tokenise(
         "files": len(description["files"]),
         "seconds": round(time.monotonic() - started, 2),
     }
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _encoded(
