@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from engines.mlx.folders import context_length, open_causal_lm
-from engines.mlx.forward import IGNORED, TokenStatistics, head, hidden_states, token_statistics
+from engines.mlx.forward import IGNORED, Targets, TokenStatistics, head, hidden_states, token_statistics
 from engines.mlx.generation import BATCH_TOKENS, decode
 from engines.mlx.reward_model import MlxReward
 from engines.mlx.sampling import inverse_transform
@@ -25,6 +25,7 @@ class Rows(NamedTuple):
 
     ids_BL: mx.array  # int32
     targets_BL: mx.array  # int32: at the place before each token of an answer that token, else `IGNORED`
+    places_N: mx.array  # where targets are, as of `Targets`
     last_B: mx.array  # the place of the answer's last token
 
     def spread(self, values_N: np.ndarray) -> mx.array:
@@ -43,16 +44,16 @@ class Rows(NamedTuple):
         return np.array(self.targets_BL) != IGNORED
 
 
-def rows_of(written: Sequence[Written], pad_id: int, *, length: int) -> Rows:
-    """Each row has `length` places."""
-    ids_BL = np.full((len(written), length), pad_id, np.int32)
+def rows_of(written: Sequence[Written], pad_id: int, padded: Callable[[int], int]) -> Rows:
+    """`padded` says how long rows are made."""
+    ids_BL = np.full((len(written), padded(max(item.length for item in written))), pad_id, np.int32)
     targets_BL = np.full_like(ids_BL, IGNORED)
     for row, item in enumerate(written):
         start, stop = len(item.prompt), item.length
         ids_BL[row, :start], ids_BL[row, start:stop] = item.prompt, item.answer
         targets_BL[row, start - 1 : stop - 1] = item.answer
     last = mx.array([item.length - 1 for item in written])
-    return Rows(mx.array(ids_BL), mx.array(targets_BL), last)
+    return Rows(mx.array(ids_BL), *Targets.of(targets_BL, padded), last)  # type: ignore[arg-type]
 
 
 def write(model: Any, prompts: Sequence[Prompt], drawing: Drawing, key: tuple[int, ...]) -> list[Written]:
@@ -75,7 +76,7 @@ def write(model: Any, prompts: Sequence[Prompt], drawing: Drawing, key: tuple[in
 def answer_statistics(model: Any, rows: Rows, temperature: float, *, checkpointed: bool = False) -> TokenStatistics:
     """Of the answers' tokens at the temperature that they were drawn at, [batch, length]."""
     hidden_BLD = hidden_states(model, rows.ids_BL, None, checkpointed=checkpointed)
-    return token_statistics(model, hidden_BLD, rows.targets_BL, temperature=temperature)
+    return token_statistics(model, hidden_BLD, Targets(rows.targets_BL, rows.places_N), temperature=temperature)
 
 
 class RewardModel(ModelSource):

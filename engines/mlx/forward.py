@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 CHUNK_BYTES = 1 << 28  # float32 logits that are held at once; more are computed again for the gradient
 
@@ -100,13 +101,34 @@ class TokenStatistics(NamedTuple):
     right: mx.array  # 1 where the target is the likeliest token
 
 
-def token_losses(model: Any, hidden_BLD: mx.array, targets_BL: mx.array) -> mx.array:
+class Targets(NamedTuple):
+    """What follows each place, and which places logits are computed of: those before trained tokens."""
+
+    ids_BL: mx.array  # int32; `IGNORED` where nothing is trained on
+    places_N: mx.array | None = None  # int32, into the flattened rows; None: all
+
+    @classmethod
+    def of(cls, ids_BL: np.ndarray, padded: Callable[[int], int]) -> Targets:
+        """`padded` says how many places there are to be: the surplus stands where nothing is trained on."""
+        (places_N,) = np.nonzero(ids_BL.reshape(-1) != IGNORED)
+        count = padded(max(1, len(places_N)))
+        # Nothing is trained on at a row's last place: what follows it is not there.
+        filled_N = np.full(count, ids_BL.shape[1] - 1, np.int32)
+        filled_N[: len(places_N)] = places_N
+        return cls(mx.array(ids_BL.astype(np.int32)), mx.array(filled_N))
+
+    @property
+    def trained_BL(self) -> mx.array:
+        return self.ids_BL != IGNORED
+
+
+def token_losses(model: Any, hidden_BLD: mx.array, targets: Targets) -> mx.array:
     """Nats of each target, float32 [batch, length]; 0 for `IGNORED` ones. Differentiable."""
-    return _of_logits(model, hidden_BLD, targets_BL, _losses)[0]
+    return _of_logits(model, hidden_BLD, targets, _losses)[0]
 
 
 def token_statistics(
-    model: Any, hidden_BLD: mx.array, targets_BL: mx.array, *, temperature: float = 1.0
+    model: Any, hidden_BLD: mx.array, targets: Targets, *, temperature: float = 1.0
 ) -> TokenStatistics:
     """What the logits, divided by `temperature`, say of the targets."""
 
@@ -118,7 +140,7 @@ def token_statistics(
         right_C = counts_C & (mx.argmax(fixed_CV, axis=-1) == targets_C)
         return *_losses(logits_CV, targets_C), mx.where(counts_C, entropy_C, 0.0), right_C.astype(mx.float32)
 
-    return TokenStatistics(*_of_logits(model, hidden_BLD, targets_BL, statistics))
+    return TokenStatistics(*_of_logits(model, hidden_BLD, targets, statistics))
 
 
 def _losses(logits_CV: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
@@ -129,11 +151,14 @@ def _losses(logits_CV: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
 def _of_logits(
     model: Any,
     hidden_BLD: mx.array,
-    targets_BL: mx.array,
+    targets: Targets,
     read: Callable[[mx.array, mx.array], Sequence[mx.array]],
 ) -> list[mx.array]:
-    """What `read(logits, targets)`, both float32 and of some tokens, says of each target: arrays [batch, length]."""
-    hidden_TD, targets_T = hidden_BLD.reshape(-1, hidden_BLD.shape[-1]), targets_BL.reshape(-1)
+    """What `read(logits, targets)`, of some tokens, says of each target: float32 arrays [batch, length]."""
+    hidden_TD, targets_T = hidden_BLD.reshape(-1, hidden_BLD.shape[-1]), targets.ids_BL.reshape(-1)
+    places_N = targets.places_N
+    if places_N is not None:
+        hidden_TD, targets_T = hidden_TD[places_N], targets_T[places_N]
     weight_VD = head(model).weight
 
     def found(hidden_CD: mx.array, weight_VD: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
@@ -148,7 +173,10 @@ def _of_logits(
             # Its gradients are those of its arguments, all of them.
             again = mx.checkpoint(partial(found, targets_C=targets_T[begin : begin + chunk]))
             parts.append(again(hidden_TD[begin : begin + chunk], weight_VD))
-    return [mx.concatenate(list(arrays)).reshape(targets_BL.shape) for arrays in zip(*parts, strict=True)]
+    found_T = [mx.concatenate(list(arrays)) for arrays in zip(*parts, strict=True)]
+    if places_N is not None:
+        found_T = [mx.zeros(targets.ids_BL.size).at[places_N].add(values_N) for values_N in found_T]
+    return [values_T.reshape(targets.ids_BL.shape) for values_T in found_T]
 
 
 def _chunk(weight_VD: mx.array) -> int:

@@ -100,8 +100,7 @@ class Grpo(Grouped, PolicyMethod):
         """Nothing: what is timed is evaluated."""
 
     def scored(self, written: Sequence[Written], gains_B: np.ndarray) -> tuple[Inputs, np.ndarray]:
-        longest = max(item.length for item in written)
-        rows = rows_of(written, self._drawing.pad_id, length=self._padded(longest))
+        rows = rows_of(written, self._drawing.pad_id, self._padded)
         temperature, model = self.recipe.generation.temperature, self.policy.model
         with self.trainer.evaluating():
             own = answer_statistics(model, rows, temperature)

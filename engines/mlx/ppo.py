@@ -139,7 +139,7 @@ class Learner:
 
     def scored(self, written: Sequence[Written]) -> MicroBatch:
         models, temperature = self.models, self.recipe.generation.temperature
-        rows = rows_of(written, self.drawing.pad_id, length=self._padded(max(item.length for item in written)))
+        rows = rows_of(written, self.drawing.pad_id, self._padded)
         policy, critic = models.policy.model, models.value.model
         with self.evaluating():
             own = answer_statistics(policy, rows, temperature)

@@ -14,7 +14,7 @@ from engines.companions import pad_id
 from engines.judged import Row, judged_report, mean_step_tokens, reward_report, right_by_prompt, row_tokens
 from engines.mismatched import mismatched
 from engines.mlx.folders import open_causal_lm
-from engines.mlx.forward import IGNORED, TokenStatistics, hidden_states, token_losses, token_statistics
+from engines.mlx.forward import IGNORED, Targets, TokenStatistics, hidden_states, token_losses, token_statistics
 from engines.mlx.lora import without_adapter
 from engines.mlx.method import PolicyMethod
 from engines.mlx.policy import Policy
@@ -112,31 +112,31 @@ class JudgedMethod(PolicyMethod):
             seen += sum(map(row_tokens, rows))
             yield rows, self._data.held_out_items[begin : begin + self._micro]
 
-    def arrays(self, sequences: Sequence[Encoded]) -> tuple[mx.array, mx.array]:
-        """Ids and targets, int32 [answers, length], padded on the right."""
+    def arrays(self, sequences: Sequence[Encoded]) -> tuple[mx.array, Targets]:
+        """Ids, int32 [answers, length], padded on the right, and targets."""
         shape = (len(sequences), self._padded(max(len(item.ids_L) for item in sequences)))
         ids_BL, targets_BL = np.full(shape, self._pad, np.int32), np.full(shape, IGNORED, np.int32)
         for place, item in enumerate(sequences):
             length = len(item.ids_L)
             ids_BL[place, :length] = item.ids_L
             targets_BL[place, : length - 1] = np.where(item.trained_L, item.ids_L, IGNORED)[1:]
-        return mx.array(ids_BL), mx.array(targets_BL)
+        return mx.array(ids_BL), Targets.of(targets_BL, self._padded)
 
-    def statistics(self, ids_BL: mx.array, targets_BL: mx.array) -> TokenStatistics:
+    def statistics(self, ids_BL: mx.array, targets: Targets) -> TokenStatistics:
         """Of the policy's answers, for its gradient."""
         checkpointed = self.recipe.precision.gradient_checkpointing
         hidden_BLD = hidden_states(self.policy.model, ids_BL, None, checkpointed=checkpointed)
-        return token_statistics(self.policy.model, hidden_BLD, targets_BL)
+        return token_statistics(self.policy.model, hidden_BLD, targets)
 
-    def of_the_reference(self, ids_BL: mx.array, targets_BL: mx.array) -> mx.array:
+    def of_the_reference(self, ids_BL: mx.array, targets: Targets) -> mx.array:
         """The log-probability of each answer under the reference, as a constant."""
         if not self._compares:
             return mx.zeros(len(ids_BL))
         if self._reference is not None:
-            found_B = log_probs(self._reference, ids_BL, targets_BL)
+            found_B = log_probs(self._reference, ids_BL, targets)
         else:
             with without_adapter(self.policy.model):
-                found_B = log_probs(self.policy.model, ids_BL, targets_BL)
+                found_B = log_probs(self.policy.model, ids_BL, targets)
         mx.eval(found_B)
         return found_B
 
@@ -180,9 +180,10 @@ class Preferring(PairMethod):
         return (*arrays, self.of_the_reference(*arrays))
 
     def loss(self, *inputs: Any) -> tuple[mx.array, dict[str, mx.array]]:
-        ids_BL, targets_BL, reference_B, share = inputs
-        found = self.statistics(ids_BL, targets_BL)
-        own_B, lengths_B = -found.losses.sum(1), (targets_BL != IGNORED).sum(1)
+        ids_BL, fields, reference_B, share = inputs
+        targets = Targets(*fields)
+        found = self.statistics(ids_BL, targets)
+        own_B, lengths_B = -found.losses.sum(1), targets.trained_BL.sum(1)
         loss, reward_B = self._pairwise(own_B, reference_B, lengths_B)
         chosen_P, rejected_P = mx.split(mx.stop_gradient(reward_B), 2)
         figures = {
@@ -285,9 +286,9 @@ class Kto(JudgedMethod):
 
     def loss(self, *inputs: Any) -> tuple[mx.array, dict[str, mx.array]]:
         """Figures that are of good or of bad answers alone come as sums with their counts; `figures` divides them."""
-        losses_B, reward_B, kl, found, good_B, targets_BL = self._found(*inputs[:-1])
+        losses_B, reward_B, kl, found, good_B, targets = self._found(*inputs[:-1])
         share = inputs[-1]
-        noted = {"kl": kl * share, "entropy": found.entropy.sum() / (targets_BL != IGNORED).sum() * share}
+        noted = {"kl": kl * share, "entropy": found.entropy.sum() / targets.trained_BL.sum() * share}
         log_probs_B = -found.losses.sum(1)
         for name, chosen_B in (("chosen", good_B), ("rejected", ~good_B)):
             noted |= {
@@ -330,24 +331,25 @@ class Kto(JudgedMethod):
     def _found(
         self,
         ids_BL: mx.array,
-        targets_BL: mx.array,
+        fields: Any,
         reference_B: mx.array,
         other_ids_BL: mx.array,
-        other_targets_BL: mx.array,
+        other_fields: Any,
         other_reference_B: mx.array,
         good_B: mx.array,
-    ) -> tuple[mx.array, mx.array, mx.array, TokenStatistics, mx.array, mx.array]:
+    ) -> tuple[mx.array, mx.array, mx.array, TokenStatistics, mx.array, Targets]:
         """(the loss of each answer, its reward, the divergence, the answers' tokens, which are good, targets)."""
         recipe = self.recipe
-        other_B = log_probs(self.policy.model, other_ids_BL, other_targets_BL)
+        other_B = log_probs(self.policy.model, other_ids_BL, Targets(*other_fields))
         kl = mx.stop_gradient(mx.maximum((other_B - other_reference_B).mean(), 0))
-        found = self.statistics(ids_BL, targets_BL)
+        targets = Targets(*fields)
+        found = self.statistics(ids_BL, targets)
         ratios_B = -found.losses.sum(1) - reference_B
         gain_B = recipe.beta * mx.where(good_B, ratios_B - kl, kl - ratios_B)
         weights_B = mx.where(good_B, recipe.desirable_weight, recipe.undesirable_weight)
-        return weights_B * (1 - mx.sigmoid(gain_B)), recipe.beta * ratios_B, kl, found, good_B, targets_BL
+        return weights_B * (1 - mx.sigmoid(gain_B)), recipe.beta * ratios_B, kl, found, good_B, targets
 
 
-def log_probs(model: Any, ids_BL: mx.array, targets_BL: mx.array) -> mx.array:
+def log_probs(model: Any, ids_BL: mx.array, targets: Targets) -> mx.array:
     """The sum of the targets' log-probabilities of each row; padding is on the right."""
-    return -token_losses(model, hidden_states(model, ids_BL, None), targets_BL).sum(1)
+    return -token_losses(model, hidden_states(model, ids_BL, None), targets).sum(1)

@@ -16,7 +16,7 @@ from engines.held_out import HELD_OUT, Tally, held_out_text
 from engines.mlx import device
 from engines.mlx.engine import library_versions
 from engines.mlx.folders import weight_names
-from engines.mlx.forward import IGNORED, hidden_states, token_losses
+from engines.mlx.forward import IGNORED, Targets, hidden_states, token_losses
 from engines.mlx.fresh import new_model, save_model
 from engines.mlx.generation import Writer
 from engines.mlx.loop import MlxMetrics, Training
@@ -148,7 +148,7 @@ class Pretraining(GradientMethod):
     ) -> tuple[mx.array, dict[str, mx.array]]:
         """The summed cross-entropy of the trained-on targets, in nats, times `scale`."""
         hidden_BLD = hidden_states(self.model, tokens_BL, places_BL)
-        return token_losses(self.model, hidden_BLD, targets_BL).sum() * scale, {}
+        return token_losses(self.model, hidden_BLD, Targets(targets_BL)).sum() * scale, {}
 
     def micro_batches(self, step: int) -> tuple[Sequence[Inputs], int]:
         windows_BL1 = self.data.batches.global_batch(step)
@@ -167,7 +167,8 @@ class Pretraining(GradientMethod):
                 if cancelled():
                     return None
                 tokens_BL, targets_BL, places_BL = self._inputs(windows_WL1[begin : begin + self._micro])
-                losses_BL = token_losses(self.model, hidden_states(self.model, tokens_BL, places_BL), targets_BL)
+                hidden_BLD = hidden_states(self.model, tokens_BL, places_BL)
+                losses_BL = token_losses(self.model, hidden_BLD, Targets(targets_BL))
                 tallies[-1].add(np.array(losses_BL, dtype=np.float64), np.array(targets_BL), self._token_bytes_V)
         return figures(self.data, tallies)
 

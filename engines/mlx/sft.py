@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from engines.companions import pad_id
-from engines.mlx.forward import IGNORED, hidden_states, token_statistics
+from engines.mlx.forward import IGNORED, Targets, hidden_states, token_statistics
 from engines.mlx.method import PolicyMethod
 from engines.mlx.policy import Policy
 from engines.mlx.post_training import Workplace, train
@@ -80,7 +80,7 @@ class Supervised(PolicyMethod):
         )
 
     def loss(
-        self, ids_BL: mx.array, targets_BL: mx.array, places_BL: mx.array, lengths_BL: mx.array, scale: mx.array
+        self, ids_BL: mx.array, targets: Any, places_BL: mx.array, lengths_BL: mx.array, scale: mx.array
     ) -> tuple[mx.array, dict[str, mx.array]]:
         """The summed cross-entropy of the trained targets, in nats, times `scale`; its figures likewise."""
         embedded = None
@@ -91,7 +91,7 @@ class Supervised(PolicyMethod):
         hidden_BLD = hidden_states(
             self.policy.model, ids_BL, places_BL, embedded, checkpointed=self.recipe.precision.gradient_checkpointing
         )
-        found = token_statistics(self.policy.model, hidden_BLD, targets_BL)
+        found = token_statistics(self.policy.model, hidden_BLD, Targets(*targets))
         figures = {"token_accuracy": found.right.sum() * scale, "entropy": found.entropy.sum() * scale}
         return found.losses.sum() * scale, figures
 
@@ -113,11 +113,11 @@ class Supervised(PolicyMethod):
                 return None
             together = self._held_out[begin : begin + self._micro]
             seen += sum(len(item.ids_L) for item in together)
-            ids_BL, targets_BL, places_BL, _ = self._inputs(together)
+            ids_BL, targets, places_BL, _ = self._inputs(together)
             hidden_BLD = hidden_states(self.policy.model, ids_BL, places_BL)
-            found = token_statistics(self.policy.model, hidden_BLD, targets_BL)
+            found = token_statistics(self.policy.model, hidden_BLD, targets)
             nats += float(np.array(found.losses, dtype=np.float64).sum())
-            trained += float((targets_BL != IGNORED).sum())
+            trained += float(targets.trained_BL.sum())
             correct += float(found.right.sum())
         count = max(1.0, trained)
         return {"eval_loss": nats / count, "eval_token_accuracy": correct / count}
@@ -135,7 +135,7 @@ class Supervised(PolicyMethod):
     def report(self) -> dict[str, Any]:
         return self._report
 
-    def _inputs(self, sequences: Sequence[PackedSequence]) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+    def _inputs(self, sequences: Sequence[PackedSequence]) -> tuple[mx.array, Targets, mx.array, mx.array]:
         """Ids, the targets that follow them, places within documents, lengths of documents: int32 [batch, length]."""
         batch = padded(sequences, self._pad)
         labels_BL = np.where(batch.trained_BL, batch.ids_BL, IGNORED)
@@ -146,8 +146,9 @@ class Supervised(PolicyMethod):
             sizes = np.diff([*item.starts, len(item.ids_L)])
             lengths_BL[row, : len(item.ids_L)] = np.repeat(sizes, sizes)
         more = ((0, 0), (0, self._padded(batch.ids_BL.shape[1]) - batch.ids_BL.shape[1]))
-        filled = ((batch.ids_BL, self._pad), (targets_BL, IGNORED), (batch.position_ids_BL, 0), (lengths_BL, 1))
-        ids, targets, places, lengths = (
+        filled = ((batch.ids_BL, self._pad), (batch.position_ids_BL, 0), (lengths_BL, 1))
+        ids, places, lengths = (
             mx.array(np.pad(array, more, constant_values=value).astype(np.int32)) for array, value in filled
         )
+        targets = Targets.of(np.pad(targets_BL, more, constant_values=IGNORED), self._padded)
         return ids, targets, places, lengths

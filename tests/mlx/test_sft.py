@@ -232,3 +232,20 @@ def test_what_it_cannot_do_is_said_before_work_starts(tuning: TuningWorkspace) -
             MlxEngine().run(tuning.job("sft", "refused", CHATS, **SMALL | settings), Listener())
     with pytest.raises(WorkbenchError, match="max_length is 4,096 tokens, and the context is 128"):
         MlxEngine().run(tuning.job("sft", "refused", CHATS, **SMALL | {"max_length": 4096}), Listener())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
+def test_a_compiled_step_gives_the_same_losses(
+    tuning: TuningWorkspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """MLX has a C++ compiler build the kernels on a CPU: that takes a minute or more."""
+    losses = {}
+    for compiled in (False, True):
+        monkeypatch.setattr("engines.mlx.device.compiles", lambda _, answer=compiled: answer)
+        listener = Listener()
+        job = tuning.job("sft", f"compiled-{compiled}", CHATS, schedule__max_steps=4, **SMALL | settings)
+        MlxEngine().run(job, listener)
+        losses[compiled] = listener.losses()
+        assert listener.all(Finished)[0].report["compiled"] == compiled
+    assert losses[True] == pytest.approx(losses[False], rel=1e-5)
