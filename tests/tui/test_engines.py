@@ -9,10 +9,11 @@ from textual.pilot import Pilot
 
 from engines.mlx import engine as mlx_engine
 from tests.tui.drive import loaded, until, words_of
+from workbench.errors import WorkbenchError
 from workbench.store.project import Project
 from workbench.tui import choices
 from workbench.tui.app import WorkbenchApp
-from workbench.tui.chat_models import chat_models, engines_of
+from workbench.tui.chat_models import chat_models, engines_of, find
 from workbench.tui.screens.chat import ChatScreen
 from workbench.tui.screens.form import FormScreen, Row
 from workbench.tui.screens.menu import Menu
@@ -90,6 +91,10 @@ async def test_the_chat_opens_its_model_with_the_engine_that_is_chosen(
         assert isinstance(screen, ChatScreen)
         model = next(model for model in chat_models(example, pilot.app.live.artifacts) if model.kind == "model")  # type: ignore[attr-defined]
         assert [name for name, _, why_not in engines_of(model) if why_not is None] == ["pytorch"]
+        artifacts = pilot.app.live.artifacts  # type: ignore[attr-defined]
+        assert find(example, artifacts, f"{model.name}=mlx") == model.with_engine("mlx")
+        with pytest.raises(WorkbenchError, match="The engine llamacpp does not open"):
+            find(example, artifacts, f"{model.name}=llamacpp")
         opened = []
         screen.open = opened.append  # type: ignore[method-assign]
         screen.model = model

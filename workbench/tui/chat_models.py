@@ -65,10 +65,14 @@ def chat_models(project: Project, artifacts: Sequence[ArtifactRow]) -> list[Chat
 
 
 def find(project: Project, artifacts: Sequence[ArtifactRow], wanted: str) -> ChatModel:
-    """The model that a person names: an id, a name (its newest version), or the path of a file or folder.
+    """The model that a person names: an id, a name (its newest version), or the path of a file or folder; followed by
+    =ENGINE, to be opened with that.
 
-    Raises `WorkbenchError` if there is none.
+    Raises `WorkbenchError` if there is none, or the engine does not open it.
     """
+    name, equals, engine = wanted.rpartition("=")
+    if equals and engine in registry.names():
+        return find(project, artifacts, name).with_engine(engine)
     known = chat_models(project, artifacts)
     for model in known:
         if wanted in (model.id, model.name):
