@@ -137,6 +137,8 @@ NEGATIVES: list[str] = [
     "zip 90210-1234, Beverly Hills",
     "git@github.com:user/project.git",
     "@property\n@functools.cached_property",
+    "systemctl start modprobe@fuse.service getty@tty1.service",
+    "smb://usuario:contraseña@servidor/ and ftp://nom:motdepasse@serveur/",
     "icon@2x.png and logo@3x.jpg",
     "npm install lodash@4.17.21 react@18.2.0",
     "user@localhost in the shell, root@web01:~#",

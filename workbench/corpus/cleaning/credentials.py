@@ -56,7 +56,8 @@ def credentials(text: str) -> Iterator[Span]:
                 yield found.span()
     if "://" in text:
         for found in _IN_ADDRESS.finditer(text):
-            if not _PLACEHOLDER.search(found.group(1)) and len(set(found.group(1))) > 3:
+            # Letters alone are a manual's word for a password, in whatever language.
+            if not _PLACEHOLDER.search(found.group(1)) and not found.group(1).isalpha():
                 yield found.span(1)
     lower = text.lower()
     if not any(name in lower for name in _NAMED):

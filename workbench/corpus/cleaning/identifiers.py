@@ -16,7 +16,11 @@ Span = tuple[int, int]
 
 _LOCAL = re.compile(r"(?<![\w.%+-])\w[\w.%+-]{0,63}\Z")
 _DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_]{2,24}(?![\w-]|\.[^\W_])")
-_NO_DOMAIN = re.compile(r"\.(?:png|jpe?g|gif|svg|webp|ico|js|mjs|json|css|html?|jar|xml|ya?ml|zip|gz|txt)\Z", re.I)
+# Ends of file names and of systemd's units, name@instance.service.
+_NO_DOMAIN = re.compile(
+    r"\.(?:png|jpe?g|gif|svg|webp|ico|js|mjs|json|css|html?|jar|xml|ya?ml|zip|gz|txt|service|socket|timer|target|mount)\Z",
+    re.I,
+)
 _NO_PERSON = frozenset({"git", "hg", "svn"})  # logins of forges: git@github.com
 
 _IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
