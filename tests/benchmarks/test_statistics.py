@@ -163,6 +163,17 @@ def test_mcnemar_is_the_binomial_test(gained: int, lost: int) -> None:
     assert statistics.mcnemar(gained, lost) == pytest.approx(expected, rel=1e-9)
 
 
+def test_no_flips_of_few_items_are_no_certainty() -> None:
+    """Of 20 items none flipped: with 95% confidence the scores are within 12.6 points, not equal."""
+    items = marked([number % 2 for number in range(20)])
+    found = statistics.difference("acc", items, items)
+    assert found is not None
+    assert (found.value, found.p) == (0.0, 1.0)
+    assert found.high == pytest.approx(0.126, abs=5e-4)
+    assert found.low == -found.high
+    assert (1 - found.high) ** 20 < 0.07  # how often a model that flips so many shows none of them
+
+
 def test_holm_by_hand() -> None:
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]

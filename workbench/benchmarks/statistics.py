@@ -157,7 +157,8 @@ def difference(
     None if some lack what the metric needs, or the difference is no number.
 
     The interval is that of a paired bootstrap (`percentiles`): items (or clusters) are drawn with replacement, the same
-    for both (Koehn 2004). `p` is that of McNemar's exact test for right and wrong, else that of the bootstrap.
+    for both (Koehn 2004); where no item flipped, that of `nothing_flipped`. `p` is that of McNemar's exact test for
+    right and wrong, else that of the bootstrap.
     """
     before, after = _tabulated(metric, first), _tabulated(metric, second)
     if before is None or after is None or len(first) != len(second) or before[1] is not after[1]:
@@ -181,7 +182,17 @@ def difference(
     if of_sums is _ratio and clusters is None and _right_or_wrong(rows_NL):
         changes = after[0][:, 0] - before[0][:, 0]
         p, test = mcnemar(int((changes > 0).sum()), int((changes < 0).sum())), MCNEMAR
+    if low is not None and of_sums is _ratio and _right_or_wrong(rows_NL) and (before[0] == after[0]).all():
+        high = nothing_flipped(len(units_ML))
+        low = -high
     return Difference(value=value, low=low, high=high, p=p, test=test, n=n)
+
+
+def nothing_flipped(n: int) -> float:
+    """How far a difference of shares may be from 0, with 95% confidence, where none of `n` items (or clusters) flipped:
+    what is drawn from them never flips either. The adjusted Wald interval of Bonett and Price (2012), which counts one
+    item more that was gained, and one that was lost: 1.96 sqrt(2) / (n + 2)."""
+    return NORMAL.inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(2) / (n + 2)
 
 
 def mcnemar(gained: int, lost: int) -> float:
