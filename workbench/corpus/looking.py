@@ -77,6 +77,34 @@ def rejects(folder: Path, *, step: str | None = None, reason: str | None = None)
         raise WorkbenchError(f"The rejects of {folder.name} cannot be read: {why}.", "Import it again.") from None
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedDocument:
+    """An example of what a step changed: excerpts around the first change."""
+
+    step: str
+    reason: str
+    source: str
+    position: int
+    before: str
+    after: str
+
+
+def changes(folder: Path, step: str) -> list[ChangedDocument]:
+    """The kept examples of what `step` changed. Raises `WorkbenchError` if they cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / "changes.parquet"
+    if not path.is_file():
+        return []
+    try:
+        rows = pq.read_table(path, filters=[("step", "=", step)], use_threads=False).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise WorkbenchError(f"The changes of {folder.name} cannot be read: {why}.", "Import it again.") from None
+    return [ChangedDocument(**row) for row in rows]
+
+
 def find_documents(folder: Path, *, search: str = "", language: str = "", limit: int = 20, skip: int = 0) -> Found:
     """Documents that hold `search` (in whatever case) and are of `language`; all of them if neither is given.
 

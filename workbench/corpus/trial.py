@@ -69,16 +69,25 @@ class Trial:
         self._reached: list[dict[int, Document]] = []  # of each looked-at document: place of a step -> what came there
         self._fates: list[Fate] = []
 
+    def prepare(self) -> None:
+        """Run the steps over the whole sample once: each `move` after it has only its own steps to run."""
+        for number in range(len(self._fates), len(self.sample)):
+            self._settle(number)
+
+    def _settle(self, number: int) -> None:
+        reached: dict[int, Document] = {}
+        fate = _through(self.steps, 0, self.sample[number], reached)
+        self._reached.append(reached)
+        self._fates.append(fate)
+
     def move(self, settings: Mapping[str, Any], seconds: float = SECONDS) -> Effect:
         """What `{"STEP.PARAMETER": value}` would change. Raises `WorkbenchError` for what is no such parameter."""
         moved, first = self._moved(settings)
         end = time.monotonic() + seconds
         fates = []
-        for number, document in enumerate(self.sample):
+        for number in range(len(self.sample)):
             if number == len(self._fates):
-                reached: dict[int, Document] = {}
-                self._reached.append(reached)
-                self._fates.append(_through(self.steps, 0, document, reached))
+                self._settle(number)
             start = self._reached[number].get(first)
             fates.append(self._fates[number] if start is None else _through(moved, first, start, {}))
             if time.monotonic() > end:

@@ -62,6 +62,8 @@ def _judging(place: str) -> tuple[Action, ...]:
 STAGES = (
     ("import", "Import text", "SOURCE... --name NAME", "Read text files into a corpus."),
     ("tokenizer", "Train a tokenizer", "--corpus CORPUS", "Learn a vocabulary over bytes from one corpus or several."),
+    ("import-tokenizer", "Import a tokenizer", "SOURCE --name NAME", "Make a tokenizer.json the project's."),
+    ("extend-tokenizer", "Extend a tokenizer", "TOKENIZER --tokens TOKEN", "Add tokens to a tokenizer."),
     ("pretrain", "Pretrain", "--corpus CORPUS --tokenizer TOKENIZER", "Train a model from scratch."),
     ("import-model", "Bring in a model", "SOURCE --name NAME", "Make a model folder or a GGUF file the project's."),
     ("import-chat", "Import chats", "SOURCE... --name NAME", "Read conversations, of eight formats."),
@@ -162,10 +164,20 @@ ACTIONS = (
         id="data.inspect", key="x", title="What is trained on", argument="RUN",
         help="The batches of a run (or of the one that made a model), or of a new recipe, token by token.",
     ),
+    Action(
+        id="data.rejects", key="r", title="Funnel", argument="NAME",
+        help="What cleaning did to a corpus, step by step, with examples; and what another threshold would do.",
+    ),
+    Action(
+        id="data.clusters", key="c", title="Duplicates", argument="NAME",
+        help="Near duplicates of a corpus, side by side.",
+    ),
     # Rows
     Action(
-        id="records.search", key="slash", title="Search", argument="WORDS", help="Only rows that hold all these words."
+        id="records.search", key="slash", title="Search", argument="WORDS",
+        help="Only rows that hold all these words. In a corpus language:de is one, and licence:MIT.",
     ),
+    Action(id="records.tokens", key="t", title="Tokens", help="The document as tokens."),
     Action(id="records.accept", key="y", title="Accept", help="This made-up row is good: it may be trained on."),
     Action(id="records.reject", key="n", title="Reject", help="This made-up row is no good."),
     Action(id="records.undo", key="z", title="Undo", help="Take back the last yes or no.", footer=False),
@@ -179,6 +191,25 @@ ACTIONS = (
     ),
     Action(id="records.zoom", key="plus", title="Zoom", help="The row over the whole screen, and back."),
     Action(id="records.back", key="escape", title="Back", help="Leave the zoom, clear the search, or go back."),
+    # What was left out
+    Action(id="rejects.next", key="n", title="Next", help="The next example, or the next changed document."),
+    Action(id="rejects.previous", key="p", title="Previous", help="The one before."),
+    Action(
+        id="rejects.threshold", key="t", title="Threshold", argument="PARAMETER=VALUE",
+        help="Run the steps again on the corpus' sample with another threshold: what would be kept instead.",
+    ),
+    Action(id="rejects.zoom", key="plus", title="Zoom", help="The example over the whole screen, and back."),
+    Action(id="rejects.back", key="escape", title="Back", help="Leave the zoom or the threshold, or go back."),
+    # Near duplicates
+    Action(id="clusters.next", key="n", title="Next", help="The cluster's next document beside the kept one."),
+    Action(id="clusters.previous", key="p", title="Previous", help="The one before."),
+    Action(id="clusters.zoom", key="plus", title="Zoom", help="The two over the whole screen, and back."),
+    Action(id="clusters.back", key="escape", title="Back", help="Leave the zoom, or go back."),
+    # A document's tokens
+    Action(
+        id="document.tokenizer", key="m", title="Tokenizer", argument="NAME", help="By the next tokenizer, or this one."
+    ),
+    Action(id="document.back", key="escape", title="Back", help="Back to the rows."),
     # Inspector
     Action(id="inspector.next", key="n", title="Next batch", help="The batch of the next optimizer step."),
     Action(id="inspector.next-row", key="j", title="Next row", help="The next sequence of the batch."),
@@ -228,7 +259,7 @@ ACTIONS = (
     ),
     Action(
         id="chat.side-by-side", key="2", title="Two models", argument="A B",
-        help="Ask two models the same, and see their answers next to each other.",
+        help="Ask two models the same, and see their answers next to each other; NAME=ENGINE opens one with that.",
     ),
     Action(id="chat.retry", key="r", title="Retry", help="Answer the last question again."),
     Action(id="chat.undo", key="z", title="Undo", help="Take back the last question and its answer.", footer=False),

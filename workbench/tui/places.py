@@ -102,6 +102,14 @@ PLACES = (
     ),
     Place(id="records", title="Rows", help="One set of data, row by row."),
     Place(
+        id="rejects",
+        title="Funnel",
+        help="What cleaning did to a corpus, step by step: examples, with the place in the text "
+        "and the rule's numbers.",
+    ),
+    Place(id="clusters", title="Duplicates", help="Near duplicates of a corpus: what was kept beside what was not."),
+    Place(id="document", title="Document", help="A document as the tokens that a tokenizer makes of it."),
+    Place(
         id="inspector",
         title="Inspector",
         help="The batches that a recipe trains on: where tokens begin, what is trained on and what is masked, where "

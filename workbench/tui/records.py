@@ -34,11 +34,13 @@ TITLE = 120  # characters
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a record: a document, a turn, an answer. `label` says who or what it is; `style` as in `Painted`."""
+    """A stretch of a record: a document, a turn, an answer. `label` says who or what it is; `style` as in `Painted`;
+    `spans` are places in the text that it is about."""
 
     label: str
     text: str
     style: str = "text"
+    spans: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Callable[[], Sequence[Mapping[str,
 
 def _document(number: int, row: Mapping[str, Any]) -> Record:
     text = row["text"] or ""
-    return Record(number, _title(text), row["source"] or "", (Part("document", text),))
+    known = [f"{name}:{row[name]}" for name in ("language", "licence") if row.get(name)]
+    return Record(number, _title(text), row["source"] or "", (Part("  ".join(["document", *known]), text),))
 
 
 def _conversation(number: int, row: Mapping[str, Any]) -> Record:

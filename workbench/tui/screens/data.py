@@ -12,7 +12,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 
 from workbench import figures
 from workbench.store.project import FOLDERS
-from workbench.tui import actions, inspecting, model_tree, safe
+from workbench.tui import actions, cleaning_view, inspecting, model_tree, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.records import KINDS, counts
 from workbench.tui.screens.base import WorkbenchScreen, entitle
@@ -112,7 +112,17 @@ class DataScreen(WorkbenchScreen):
              if isinstance(value, int | float | str) and not isinstance(value, bool)]
             + [("on disk", figures.size(item.bytes))]
         )  # fmt: skip
-        for name in ("dropped", "by_source", "raters"):
+        if steps := cleaning_view.steps_in_short(item.report, ascii=self.app.ascii):
+            on.heading(("In, and what each step left", "strong"))
+            on.pairs(steps, names=20)
+        for title, numbers in (
+            ("Documents by language", cleaning_view.languages(item.report)),
+            ("Documents by characters", cleaning_view.lengths(item.report)),
+        ):
+            if numbers:
+                on.heading((title, "strong"))
+                on.pairs(cleaning_view.histogram(numbers, ascii=self.app.ascii), names=12)
+        for name in ("by_source", "raters") if steps else ("dropped", "by_source", "raters"):
             if found := item.report.get(name):
                 on.heading((name.replace("_", " ").capitalize(), "strong"))
                 if isinstance(found, dict):
@@ -148,6 +158,34 @@ class DataScreen(WorkbenchScreen):
         item = self._meant(argument)
         assert item is not None
         self.app.push_screen(RecordsScreen(item))
+
+    def why_not_rejects(self, argument: str = "") -> str | None:
+        item = self._meant(argument)
+        if item is None or item.kind != "corpus":
+            return "Steps of cleaning are a corpus' alone: choose one."
+        return None if cleaning_view.funnel(item.report) else "It was imported before its steps were counted."
+
+    def do_rejects(self, argument: str = "") -> None:
+        from workbench.tui.screens.data_rejects import RejectsScreen
+
+        item = self._meant(argument)
+        assert item is not None
+        self.app.push_screen(RejectsScreen(item))
+
+    def why_not_clusters(self, argument: str = "") -> str | None:
+        item = self._meant(argument)
+        steps = item.report.get("funnel") or () if item is not None else ()
+        looked = next((step for step in steps if step["step"] == "near-duplicates"), None)
+        if looked is None:
+            return "Near duplicates were not looked for in it: import with --clean web-en, or another preset with them."
+        return None if looked["rejected"] else "It had no near duplicates."
+
+    def do_clusters(self, argument: str = "") -> None:
+        from workbench.tui.screens.data_clusters import ClustersScreen
+
+        item = self._meant(argument)
+        assert item is not None
+        self.app.push_screen(ClustersScreen(item))
 
     def do_inspect(self, argument: str = "") -> None:
         live, project = self.app.live, self.app.project

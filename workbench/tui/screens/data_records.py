@@ -15,7 +15,7 @@ from textual.widgets import Input
 
 from workbench.errors import WorkbenchError
 from workbench.store.catalog import open_catalog
-from workbench.tui import actions, safe
+from workbench.tui import actions, cleaning_view, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.records import Record, Records
 from workbench.tui.screens.base import WorkbenchScreen, entitle
@@ -334,12 +334,39 @@ class RecordsScreen(WorkbenchScreen):
 
         self.app.in_background(make, self.app.tell)
 
+    # ------------------------------------------------------------------ tokens
+
+    def why_not_tokens(self, _: str = "") -> str | None:
+        if self.item.kind != "corpus":
+            return "x on Data shows conversations and pairs as they are trained on."
+        if not self._tokenizers():
+            return "The project has no tokenizer yet."
+        return None if self.record is not None else "There is no row to read."
+
+    def do_tokens(self, _: str = "") -> None:
+        from workbench.tui.screens.data_tokens import TokensScreen
+
+        assert self.record is not None
+        title = f"row {self.record.number:,} of {self.item.id}"
+        self.app.push_screen(TokensScreen(title, self.record.parts[0].text, self._tokenizers()))
+
+    def _tokenizers(self) -> list[ArtifactRow]:
+        """The project's, those of this corpus first, the newest before older ones."""
+        live = self.app.live
+        found = [item for item in reversed(live.artifacts if live else ()) if item.kind == "tokenizer"]
+        return sorted(found, key=lambda item: ("corpus", self.item.id) not in item.inputs.values())
+
     # ------------------------------------------------------------------ what was left out
 
     def why_not_rejects(self, _: str = "") -> str | None:
         return None if self.rejects is not None else "Nothing was left out of it."
 
     def do_rejects(self, _: str = "") -> None:
+        if cleaning_view.funnel(self.item.report):
+            from workbench.tui.screens.data_rejects import RejectsScreen
+
+            self.app.push_screen(RejectsScreen(self.item))
+            return
         self.records = self.rows if self.shows_rejects else self.rejects
         self._loading.clear()
         self.query_one(Table).set_rows([])  # the numbers are other rows' now

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -18,6 +19,8 @@ from workbench.tui.widgets.painted import Painted
 READABLE = 100  # columns of text; longer lines are hard to follow
 INDENT = 2
 SHOWN = 200_000  # characters of a part: wrapping more takes longer than a key press may
+OPEN, CLOSE = "\u27e6", "\u27e7"  # around what a text is about; the theme's colour is between them, too
+PLAIN_OPEN, PLAIN_CLOSE = "[[", "]]"
 
 
 class Reader(Painted, ScrollView, can_focus=True):
@@ -30,7 +33,7 @@ class Reader(Painted, ScrollView, can_focus=True):
     def __init__(self, id: str | None = None):
         super().__init__(id=id)
         self.parts: Sequence[Part] = ()
-        self._lines: list[tuple[int, str, str]] = []  # indent, text, style name
+        self._lines: list[tuple[int, list[tuple[str, str]]]] = []  # indent, (text, style name) of its pieces
         self._width = 0
 
     def show(self, parts: Sequence[Part]) -> None:
@@ -41,18 +44,33 @@ class Reader(Painted, ScrollView, can_focus=True):
 
     def _wrap(self) -> None:
         self._width = min(READABLE, max(10, self.scrollable_content_region.width - INDENT))
-        lines: list[tuple[int, str, str]] = []
+        lines: list[tuple[int, list[tuple[str, str]]]] = []
         for part in self.parts:
             if lines:
-                lines.append((0, "", "text"))
-            lines.append((0, safe.line(part.label), "key"))
-            text = safe.safe(part.text[:SHOWN])
-            lines += [(INDENT, line, part.style) for line in wrap(text, self._width)]
+                lines.append((0, []))
+            lines.append((0, [(safe.line(part.label), "key")]))
+            lines += [(INDENT, pieces) for pieces in self._pieces(part)]
             if (rest := len(part.text) - SHOWN) > 0:
-                lines.append((INDENT, f"... and {rest:,} further characters", "muted"))
+                lines.append((INDENT, [(f"... and {rest:,} further characters", "muted")]))
         self._lines = lines
         self.virtual_size = Size(1, len(lines))
         self.refresh()
+
+    def _pieces(self, part: Part) -> Iterator[list[tuple[str, str]]]:
+        """The part's lines; what stands between marks has another style, over as many lines as it takes."""
+        if not part.spans:
+            for line in wrap(safe.safe(part.text[:SHOWN]), self._width):
+                yield [(line, part.style)]
+            return
+        opening, closing = (PLAIN_OPEN, PLAIN_CLOSE) if self.ascii else (OPEN, CLOSE)
+        within = False
+        for line in wrap(marked(part.text[:SHOWN], part.spans, opening, closing), self._width):
+            pieces = []
+            for piece in re.split(f"({re.escape(opening)}|{re.escape(closing)})", line):
+                within = within or piece == opening
+                pieces.append((piece, "bad" if within else part.style))
+                within = within and piece != closing
+            yield pieces
 
     def on_resize(self) -> None:
         if min(READABLE, max(10, self.scrollable_content_region.width - INDENT)) != self._width:
@@ -63,8 +81,8 @@ class Reader(Painted, ScrollView, can_focus=True):
         place = y + self.scroll_offset.y
         if place >= len(self._lines):
             return Strip.blank(width, self.rich_style)
-        indent, text, style = self._lines[place]
-        segments = [Segment(" " * indent), Segment(text, self.paint(style))]
+        indent, pieces = self._lines[place]
+        segments = [Segment(" " * indent), *(Segment(text, self.paint(style)) for text, style in pieces)]
         return Strip(segments).adjust_cell_length(width, self.rich_style).apply_style(self.rich_style)
 
     def do_up(self, _: str = "") -> None:
@@ -78,3 +96,18 @@ class Reader(Painted, ScrollView, can_focus=True):
 
     def do_last(self, _: str = "") -> None:
         self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+
+def marked(text: str, spans: Sequence[tuple[int, int]], opening: str, closing: str) -> str:
+    """The text, safe to show, with marks around its spans; those that touch become one."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        elif start < min(stop, len(text)):
+            joined.append((start, stop))
+    parts, place = [], 0
+    for start, stop in joined:
+        parts += [safe.safe(text[place:start]), opening, safe.safe(text[start:stop]), closing]
+        place = stop
+    return "".join([*parts, safe.safe(text[place:])])
