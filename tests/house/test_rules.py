@@ -36,6 +36,7 @@ LOWER = {
         "reporting",
         "registry",
         "safe_text",
+        "wording",
     },
     "benchmarks": {
         "contract",

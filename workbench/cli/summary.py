@@ -10,6 +10,7 @@ from workbench.store.artifacts import Artifact
 from workbench.wording import amount
 
 MOST_TASKS = 4  # of a benchmark, in one line
+MOST_REASONS = 5  # to drop something
 
 
 def summary(item: Artifact) -> str:
@@ -38,8 +39,6 @@ def summary(item: Artifact) -> str:
             return f"{count(report.get('parameters', 0))} parameters{f', {learnt}' if learnt else ''}{_mixture(report)}"
         case "benchmark":
             return scores(report)
-        case "verdicts":
-            return f"{amount(report.get('verdicts', 0), 'verdicts')}"
         case _:
             check = report.get("check", {})
             agreement = check.get("top1_agreement")
@@ -99,5 +98,6 @@ def _mixture(report: Mapping[str, Any]) -> str:
 
 
 def _left_out(report: Mapping[str, Any]) -> str:
-    dropped = ", ".join(f"{reason} ({count:,})" for reason, count in report.get("dropped", {}).items() if count)
-    return f"; dropped: {dropped}" if dropped else ""
+    dropped = [f"{reason} ({count:,})" for reason, count in report.get("dropped", {}).items() if count]
+    more = f", and for {len(dropped) - MOST_REASONS} more reasons" if len(dropped) > MOST_REASONS else ""
+    return f"; dropped: {', '.join(dropped[:MOST_REASONS])}{more}" if dropped else ""
