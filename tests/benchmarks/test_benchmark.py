@@ -85,7 +85,7 @@ def test_what_does_not_fit_into_the_context_is_cut_counted_and_shown(ready: tupl
         (("--tasks", "arc_easy", "--shots", "90"), 1, "arc_easy is to show 90 worked examples", "--few-shot FILE"),
         (("--tasks", "my-rx", "--shots", "1"), 1, "my-rx is to show 1 worked example, and has none", "leave --shots"),
         (("--tasks", "arc_easy", "--checkpoints", "7"), 1, "No checkpoint of tiny at step 7 is kept.", "--checkpoints"),
-        (("--tasks", "arc_easy", "--checkpoints", "all"), 1, "has kept no checkpoint", "--checkpoints"),
+        (("--tasks", "arc_easy", "--checkpoints", "all"), 1, "was not trained here", "--checkpoints out"),
     ],
 )
 def test_what_cannot_be_asked_is_told_before_anything_runs(

@@ -89,10 +89,12 @@ def _steps(model: str, wanted: str) -> Sequence[int | None]:
     made = resolve_any(project, catalog, model, KINDS)
     kept = runs.checkpoints(project, made.run) if made.run else []
     if not kept:
-        again = ""
-        if made.run is not None and "checkpoints" in made.recipe:
-            again = ", or train it again: the same recipe with --name NEW --save-steps N --keep-last K"
-        raise WorkbenchError(f"The run that made {made.id} has kept no checkpoint.", f"Leave --checkpoints out{again}.")
+        if "checkpoints" not in made.recipe:
+            raise WorkbenchError(f"{made.id} was not trained here: it has no checkpoints.", "Leave --checkpoints out.")
+        raise WorkbenchError(
+            f"The run that made {made.id} has kept no checkpoint.",
+            "Leave --checkpoints out, or train it again: the same recipe with --name NEW --save-steps N --keep-last K.",
+        )
     return [int(path.name.removeprefix("step-")) for path in kept]
 
 

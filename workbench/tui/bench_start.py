@@ -95,6 +95,8 @@ def _recipe_of(live: Live, model: Gathered) -> dict[str, Any]:
 
 def _steps(project: Project, made: ArtifactRow) -> list[int]:
     kept = runs.checkpoints(project, made.run) if made.run else []
+    if not kept and "checkpoints" not in made.recipe:
+        raise WorkbenchError(f"{made.id} was not trained here: it has no checkpoints.", "Choose a model that was.")
     if not kept:
         raise WorkbenchError(
             f"The run that made {made.id} has kept no checkpoint.",
