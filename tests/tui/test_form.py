@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,6 +155,28 @@ def test_the_time_follows_from_the_newest_finished_training(example: Project) ->
     ] == ["fits", "tight", "too much"]  # fmt: skip
     without = [item for item in live.artifacts if item.kind != "model"]
     assert next(f.value for f in outlook.expect(recipe, without, None) if f.what == "time") == "measured first"
+
+
+def test_the_epochs_of_a_mixture_stand_side_by_side(example: Project) -> None:
+    live = Live(example)
+    live.poll()
+    live.close()
+    [corpus] = [item for item in live.artifacts if item.kind == "corpus"]
+    [shards] = [item for item in live.artifacts if item.kind == "shards"]
+    small = dataclasses.replace(corpus, id="good", name="good")
+    inputs = {**shards.inputs, "corpus": ("corpus", "good")}
+    few = dataclasses.replace(shards, id="good-bpe", report={"tokens": 100_000}, inputs=inputs)
+    texts = {"corpus": "books=0.9\ngood=0.1", "phases": "0.5: good", "tokenizer": "bpe-4k", "model.size": "tiny"}
+    recipe = Draft("pretrain", texts).check().recipe
+    assert recipe is not None
+    assert "epochs" not in {fact.what for fact in outlook.expect(recipe, live.artifacts, None)}  # not counted yet
+    facts = {fact.what: fact for fact in outlook.expect(recipe, [*live.artifacts, small, few], None)}
+    # Half of the 4,096,000 tokens are the phase's.
+    books, good = 4_096_000 * 0.45 / (5_934_602 * 0.95), 4_096_000 * 0.55 / (100_000 * 0.95)
+    assert facts["epochs"].value == f"books {books:.3g}, good {good:.3g}"
+    assert facts["epochs"].style == "warn"
+    wrong = Draft("pretrain", texts | {"phases": "good at the end"}).check()
+    assert "'good at the end' is no phase." in str(wrong.first_error)
 
 
 async def test_errors_stand_at_their_field_and_go_when_it_is_mended(example: Project, app_on: AppOn) -> None:
