@@ -69,6 +69,7 @@ SLOW = pytest.mark.slow  # the road of every one of them through AdamW is the sa
     ("stage", "settings"),
     [
         pytest.param("dpo", LORA, id="dpo lora"),
+        pytest.param("dpo", LORA | {"adapter__use_dora": True}, id="dpo dora"),
         pytest.param("dpo", {}, id="dpo", marks=SLOW),
         pytest.param("orpo", {}, id="orpo", marks=SLOW),
         pytest.param("kto", {}, id="kto", marks=SLOW),

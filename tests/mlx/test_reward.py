@@ -28,6 +28,7 @@ PAIRS = {"base": "models/base", "preferences": "preferences/pairs"}
 STRONG = PAIRS | {"preferences": "preferences/strong"}
 SMALL = {"max_length": 96, "engine": "mlx", "evaluation__eval_steps": 1000}
 LORA = {"adapter__lora_rank": 4}
+DORA = LORA | {"adapter__use_dora": True}
 QUESTION = [{"role": "user", "content": "Say 3: The cat sees the dog."}]
 ANSWERS = (
     "The teacher sees the teacher. The teacher sees the teacher.",
@@ -59,7 +60,7 @@ def both(job: Job, folder: Path) -> Both:
     return Both(recipe, method, preference.Reward(own, recipe, place, rows))
 
 
-@pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("settings", [{}, LORA, DORA], ids=["full", "lora", "dora"])
 def test_losses_gradients_and_steps_are_those_of_pytorch(tuning: TuningWorkspace, settings: dict[str, Any]) -> None:
     centred = {"center_rewards_coefficient": 0.01, "schedule__max_steps": 20}
     pair = both(tuning.job("reward", "own", STRONG, **SMALL | settings | centred), tuning.folder / "begin")
@@ -119,7 +120,7 @@ def test_it_learns_the_rule_and_both_engines_read_it(tuning: TuningWorkspace, se
     assert json.loads(shown)["score"] == pytest.approx(found[0], abs=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("settings", [{}, LORA, DORA], ids=["full", "lora", "dora"])
 def test_mlx_reads_pytorchs(tuning: TuningWorkspace, settings: dict[str, Any]) -> None:
     job = tuning.job("reward", "theirs", STRONG, **settings, schedule__max_steps=4, optimizer__learning_rate=1e-2)
     PyTorchEngine().run(job, Listener())
