@@ -97,6 +97,23 @@ def test_a_table_of_long_rows_takes_little_memory(tmp_path, kind):
     assert (largest, count, reasons) == (len(rows[-1]), 160, [])
 
 
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_texts_that_are_stored_once_are_not_unfolded_at_once(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    text = "a line of words\n" * 60_000  # 0.92 MiB, 2,000 times
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array([text]))
+    if kind == "parquet":
+        pq.write_table(pa.table({"text": column}), path)
+    else:
+        table = pa.table({"text": column})
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    assert path.stat().st_size < 2 * MIB
+    grown, largest, count, reasons = measure(path, 1)
+    assert (largest, count, reasons) == (len(text), 2000, [])
+    assert grown < 160 * MIB  # unfolded, they take 1,831 MiB
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
 def test_a_line_of_two_gibibytes(tmp_path, suffix):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pyarrow as pa
@@ -110,6 +112,24 @@ def test_broken_tables(tmp_path, name, damage):
     found = read_all(path)
     assert found.rejects[-1].reason in ("corrupt Parquet", "corrupt Arrow")
     assert found.rejects[-1].remedy
+
+
+@pytest.mark.parametrize("name", ["file.arrow", "stream.arrow", "a.parquet"])
+def test_damaged_tables_never_end_the_process(tmp_path, name):
+    path = write(tmp_path / name, [{"text": f"cell {n}", "language": "en"} for n in range(300)])
+    program = (
+        "import sys; from tests.corpus.reading.reading import read_all; import random\n"
+        "content = open(sys.argv[1], 'rb').read()\n"
+        "for seed in range(200):\n"
+        "    noise, damaged = random.Random(seed), bytearray(content)\n"
+        "    for _ in range(3): damaged[noise.randrange(len(damaged))] = noise.randrange(256)\n"
+        "    open(sys.argv[1], 'wb').write(damaged)\n"
+        "    found = read_all(sys.argv[1])\n"
+        "    assert found.rejects or len(found.texts) == 300\n"
+        "print('done')"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    assert done.stdout == "done\n", done.stderr[-3000:]
 
 
 def test_lines_of_json_that_are_broken(tmp_path):
