@@ -409,6 +409,8 @@ async def test_the_form_offers_panels_and_says_what_is_not_set(measured: Project
         assert isinstance(panel, Pick)
         assert panel.options[0] == ("mine", "2 tasks, the project's own")
         assert {"quick", "base", "instruct", "code", "quantisation"} < {value for value, _ in panel.options}
+        panel.choose("mine")
+        await until(pilot, lambda: "to fetch    arc_easy, hellaswag: their data" in text_of(pilot))
         for fold in pilot.app.screen.query(Fold):
             fold.focus()
             await pilot.press("enter")

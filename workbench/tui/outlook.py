@@ -12,6 +12,7 @@ from functools import cache
 from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate, weighted
+from workbench.recipes.benchmark import BenchmarkRecipe
 from workbench.recipes.estimate import Estimate, estimate
 from workbench.recipes.export import ExportRecipe
 from workbench.recipes.mixture import MANY_EPOCHS, whole_shares
@@ -30,6 +31,7 @@ from workbench.tui.model_tree import BITS_A_WEIGHT
 
 COMPUTE_OPTIMAL = 20  # tokens a parameter (Hoffmann et al. 2022)
 TIGHT = 0.8  # of the free memory
+MOST_NAMED = 4  # tasks without data
 K_BLOCK = 256  # weights that llama.cpp's K formats quantise together: rows of another width fall back
 
 
@@ -297,6 +299,26 @@ def _tokenizer(recipe: TokenizerRecipe, artifacts: Sequence[ArtifactRow]) -> lis
         Fact("the corpus" if len(recipe.corpus) == 1 else "the corpora", figures.size(whole)),
         Fact("learns from", share),
     ]
+
+
+def questions(recipe: BenchmarkRecipe, project: Project) -> list[Fact]:
+    """What a benchmark asks, and which data are not here. Reads the harness's files: not for the screen's thread.
+
+    Raises `WorkbenchError` for a panel or a task that there is not.
+    """
+    from workbench.benchmarks.asked import chosen
+    from workbench.benchmarks.tasks import needs
+
+    needed = needs(chosen(project.root, recipe), project.root)
+    facts = [Fact("tasks", f"{len(needed):,}")]
+    if absent := [item.task for item in needed if item.lacks == "data"]:
+        names = ", ".join(absent[:MOST_NAMED]) + (
+            f" and {len(absent) - MOST_NAMED:,} more" if len(absent) > MOST_NAMED else ""
+        )
+        facts.append(
+            Fact("to fetch", f"{safe.line(names)}: their data are not here, and come from the hub", style="warn")
+        )
+    return facts
 
 
 def sources(recipe_sources: Sequence[str]) -> list[Fact]:

@@ -151,7 +151,7 @@ class BenchScreen(ScoresScreen):
             if self.panel not in (None, "", bench.EVERY_PANEL):
                 given["panel"] = self.panel or ""
             elif self.panel == "":
-                given["tasks"] = "\n".join(self.chosen.results.tasks)
+                given["tasks"] = self.grid.row.task if self.grid.row is not None else ""
         self.app.open_form("benchmark", given)
 
     def why_not_new(self, _: str = "") -> str | None:

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe
+from workbench.recipes.benchmark import BenchmarkRecipe
 from workbench.recipes.corpus import ImportRecipe
 from workbench.recipes.fields import RecipeField
 from workbench.runs.plan import Step, plan
@@ -180,7 +181,7 @@ class FormScreen(WorkbenchScreen):
 
     def _show_outlook(self) -> None:
         live, recipe = self.app.live, self.checked.recipe
-        facts = list(self.source_facts) if isinstance(recipe, ImportRecipe) else []
+        facts = list(self.source_facts) if isinstance(recipe, (ImportRecipe, BenchmarkRecipe)) else []
         if recipe is not None and live is not None:
             facts += outlook.expect(recipe, live.artifacts, outlook.free_memory_bytes(), live.project)
         narrow, wide = self.query_one(Facts), self.query_one(Sections)
@@ -210,6 +211,8 @@ class FormScreen(WorkbenchScreen):
                 self.source_facts = await asyncio.to_thread(outlook.sources, recipe.sources)
                 self.steps = []
             else:
+                if isinstance(recipe, BenchmarkRecipe):
+                    self.source_facts = await asyncio.to_thread(outlook.questions, recipe, project)
                 steps = await asyncio.to_thread(_plan, project, recipe)
                 self.steps = outlook.steps_in_words(steps, live.artifacts)
         except WorkbenchError as problem:
