@@ -208,6 +208,7 @@ def test_every_metric_has_a_name_and_unknown_ones_keep_theirs() -> None:
     order = run_metrics.choices("ppo", ["eval_kl", "kl", "loss", "novel_thing", "eval_loss", "reward_mean"])
     assert order == ["reward_mean", "kl", "loss", "novel_thing"]
     assert run_metrics.of("novel_thing").label == "novel thing"
+    assert run_metrics.of("loss_my_web").label == "loss on my_web"  # a corpus of a mixture
     for names in (*run_metrics.FIRST.values(), *run_metrics.HEADER.values()):
         for name in names:
             assert name.removeprefix("eval_") in run_metrics.METRICS

@@ -35,6 +35,7 @@ from workbench.store.project import Project
 HISTORY_BYTES = 256 << 10  # of a run's events, to find its last lines in
 CONTINUES_TEXT = ("pretrain", "continue")  # the other stages answer a prompt
 SURE_SECONDS = 2.0  # of counting, before it says how long the rest will take
+OF_SOURCE = "eval_loss_"  # how the name of the loss on one corpus of a mixture begins
 LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
@@ -194,7 +195,12 @@ class _View:
             own = {"eval_kl", "eval_reward_mean"} <= event.more.keys()  # its "loss" is minus the reward
             loss = "" if own else f"validation loss {event.more['eval_loss']:.3f}"
             learnt = "" if set(event.more) <= {"eval_loss", "eval_token_accuracy"} else outcome(event.more)
-            self.line(f"step {event.step}: {', '.join(filter(None, (loss, learnt)))}")
+            sources = [
+                f"{name.removeprefix(OF_SOURCE)} {value:.3f}"
+                for name, value in event.more.items()
+                if name.startswith(OF_SOURCE)
+            ]
+            self.line(f"step {event.step}: {', '.join(filter(None, (loss, learnt, *sources)))}")
         if event.loss is not None:
             self.advance(event.step, self.total, "  ".join(parts), left)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from workbench import figures
 
 EVAL = "eval_"  # how the name of a figure on held-out data begins
+OF_SOURCE = "loss_"  # how that of the loss on one corpus of a mixture does
 PAIRWISE = ("reward", "dpo", "orpo")
 ONLINE = ("ppo", "grpo")
 TRAININGS = ("pretrain", "continue", "sft", *PAIRWISE, "kto", *ONLINE)
@@ -90,6 +91,8 @@ def choices(stage: str, names: Iterable[str]) -> list[str]:
 
 def of(name: str) -> Metric:
     """What is known of a metric; of one with another name, that name."""
+    if name.startswith(OF_SOURCE):
+        return Metric(f"loss on {name.removeprefix(OF_SOURCE)}", METRICS["loss"].unit)
     return METRICS.get(name) or Metric(name.replace("_", " "))
 
 
