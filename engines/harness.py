@@ -7,6 +7,7 @@ Follows lm-eval 0.4.13: `TemplateLM._encode_pair` and `loglikelihood`, `HFLM.tok
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -103,6 +104,26 @@ class Splitter:
             for first in ends
             for end in [min(first + self._length, len(ids))]
         )
+
+
+class ScoresByWindow(ABC):
+    """The two scoring methods of a `workbench.contract.LanguageModel` that scores windows of ids."""
+
+    @abstractmethod
+    def _splitter(self) -> Splitter:
+        """For this model's tokens and context."""
+
+    @abstractmethod
+    def _scores(self, requests: Sequence[Request]) -> list[Score]:
+        """Of each request, from its windows."""
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        splitter = self._splitter()
+        return self._scores([splitter.pair(context, continuation) for context, continuation in pairs])
+
+    def score_texts(self, texts: Sequence[str]) -> list[Score]:
+        splitter = self._splitter()
+        return self._scores([splitter.text(text) for text in texts])
 
 
 def scores(requests: Sequence[Request], results: Iterable[tuple[float, bool]]) -> list[Score]:

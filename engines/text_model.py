@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from engines.harness import Request, Splitter, Window, scores
+from engines.harness import Request, ScoresByWindow, Splitter, Window, scores
 from engines.stop_texts import StopGate
 from engines.tokenizer import TextTokenizer
 from workbench.contract import Message, Sampling, Score, Token, TokenProbability
 from workbench.errors import WorkbenchError
 
 
-class TextModel(ABC):
+class TextModel(ScoresByWindow):
     """A `workbench.contract.LanguageModel` on an engine that draws ids and scores windows of them."""
 
     context_length: int  # tokens; set by subclasses
@@ -71,14 +71,6 @@ class TextModel(ABC):
         batch = [self._prompt_ids(prompt) for prompt in prompts]  # all, so that a bad one fails before any is written
         for group in self._groups([len(ids) for ids in batch], sampling.max_tokens):
             yield from self._answers(group, [batch[number] for number in group], sampling)
-
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        splitter = self._splitter()
-        return self._scores([splitter.pair(context, continuation) for context, continuation in pairs])
-
-    def score_texts(self, texts: Sequence[str]) -> list[Score]:
-        splitter = self._splitter()
-        return self._scores([splitter.text(text) for text in texts])
 
     def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
         # Put into tokens apart, as an answer follows its prompt.

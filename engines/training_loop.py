@@ -42,11 +42,17 @@ class Requests(NamedTuple):
     metrics: bool  # are due
 
 
-class Measured(Protocol):
-    """What is trained, as an evaluation sees it."""
+class TrainingMethod(Protocol):
+    """What is trained, and how."""
 
     step_tokens: int  # of a typical step
     held_out_tokens: int  # that an evaluation without a limit takes
+
+    def measured_seconds(self) -> float:
+        """Of a step, tried out without a trace on weights, optimizer and random numbers."""
+
+    def optimize(self, step: int, learning_rate: float) -> Step:
+        """Make optimizer step `step`, counted from 0."""
 
     def evaluate(self, most_tokens: int | None, cancelled: Callable[[], bool]) -> dict[str, float] | None:
         """Measure on what is held out: all of it, or the first `most_tokens`; None if `cancelled` said so.
@@ -56,6 +62,21 @@ class Measured(Protocol):
 
     def samples(self) -> Iterator[tuple[str, str]]:
         """(prompt, answer) on the recipe's fixed prompts, always with the same draws."""
+
+    def write(self, folder: Path) -> None:
+        """The weights, and what a model's folder holds besides."""
+
+    def write_checkpoint(self, folder: Path) -> None:
+        """What `write` does, and the weights that a resumed run needs besides."""
+
+    def restore(self, folder: Path) -> None:
+        """The weights that `write_checkpoint` wrote."""
+
+    def state(self) -> dict[str, Any]:
+        """What else a resumed run needs, as JSON."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
 
     def report(self) -> dict[str, Any]:
         """What the manifest says of this method, besides what the loop counts."""

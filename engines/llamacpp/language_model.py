@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engines.harness import Request, Splitter, common, scores
+from engines.harness import Request, ScoresByWindow, Splitter, common, scores
 from engines.llamacpp.chat_template import compile_template
 from engines.llamacpp.context import Context, available_threads
 from engines.llamacpp.distributions import distributions
@@ -49,7 +49,7 @@ class _Batch:
     free: list[int] = field(default_factory=lambda: list(range(PARALLEL)))
 
 
-class LlamaCppModel:
+class LlamaCppModel(ScoresByWindow):
     """One opened GGUF file. Not for several threads at once."""
 
     def __init__(self, path: Path, *, context_length: int | None = None, threads: int | None = None):
@@ -99,14 +99,6 @@ class LlamaCppModel:
         self._scorer.forget()
         self._current = self._generate(tokens, sampling)
         return self._current
-
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        splitter = self._splitter()
-        return self._scores([splitter.pair(context, continuation) for context, continuation in pairs])
-
-    def score_texts(self, texts: Sequence[str]) -> list[Score]:
-        splitter = self._splitter()
-        return self._scores([splitter.text(text) for text in texts])
 
     def probabilities(self, context: str, continuation: str, *, top: int = 5) -> list[TokenProbability]:
         self._end_current()

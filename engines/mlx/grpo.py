@@ -21,7 +21,7 @@ from engines.mlx.post_training import Workplace, train
 from engines.mlx.trainer import Inputs, Trainer
 from engines.reinforcement.answers import Stopwatch, Written, answer_means, drawing_of
 from engines.reinforcement.grpo import Grouped
-from engines.reinforcement.prompts import Prompt, Prompts, read_prompts, room_for_prompts, warn_of_prompts
+from engines.reinforcement.prompts import Prompt, Prompts, prompts_of, warn_of_prompts
 from engines.reinforcement.sources import Source, open_sources
 from engines.training_loop import Step
 from workbench.contract import Job, Reporter, Warned
@@ -42,13 +42,7 @@ def grpo(job: Job, reporter: Reporter) -> None:
             reward=lambda folder: RewardModel(folder, device.dtype_name(dtype)),
             judge=lambda folder: Judge(folder, dtype),
         )
-        prompts = read_prompts(
-            job.inputs["prompts"],
-            policy.tokenizer,
-            longest=room_for_prompts(recipe),
-            fraction=recipe.validation_fraction,
-            seed=recipe.seed,
-        )
+        prompts = prompts_of(recipe, job.inputs["prompts"], policy.tokenizer)
         method = Grpo(policy, recipe, place, prompts, sources)
         for message in warn_of_prompts(prompts, recipe, method.batch_size // recipe.num_generations):
             reporter.emit(Warned(message=message))

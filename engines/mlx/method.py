@@ -16,18 +16,12 @@ import mlx.core as mx
 
 from engines.mlx.policy import Policy
 from engines.mlx.trainer import Inputs, Trainer
-from engines.training_loop import Measured, Step
+from engines.training_loop import Step, TrainingMethod
 from workbench.recipes.tuning import TuningRecipe
 
 
-class Method(Measured, Protocol):
+class Method(TrainingMethod, Protocol):
     """What is trained, and how."""
-
-    def measured_seconds(self) -> float:
-        """Of a step, tried out without a trace on weights and optimizer."""
-
-    def optimize(self, step: int, learning_rate: float) -> Step:
-        """Make optimizer step `step`, counted from 0."""
 
     def evaluating(self) -> AbstractContextManager[None]:
         """The model as the training computes with it, without dropout."""
@@ -37,21 +31,6 @@ class Method(Measured, Protocol):
 
     def load_optimizer_state(self, arrays: dict[str, mx.array]) -> None:
         """The inverse of `optimizer_state`."""
-
-    def write(self, folder: Path) -> None:
-        """The weights, and what a model's folder holds besides."""
-
-    def write_checkpoint(self, folder: Path) -> None:
-        """What `write` does, and the weights that a resumed run needs besides."""
-
-    def restore(self, folder: Path) -> None:
-        """The weights that `write_checkpoint` wrote."""
-
-    def state(self) -> dict[str, Any]:
-        """What else a resumed run needs, as JSON."""
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
 
 
 class GradientMethod(ABC):
@@ -67,7 +46,7 @@ class GradientMethod(ABC):
 
     @abstractmethod
     def evaluate(self, most_tokens: int | None, cancelled: Callable[[], bool]) -> dict[str, float] | None:
-        """As `engines.training_loop.Measured`."""
+        """As `engines.training_loop.TrainingMethod`."""
 
     @abstractmethod
     def write(self, folder: Path) -> None:

@@ -29,7 +29,7 @@ from engines.mlx.trainer import Inputs, Trainer
 from engines.reinforcement.advantages import token_advantages
 from engines.reinforcement.answers import Written, answer_means, drawing_of
 from engines.reinforcement.ppo import Ppo, Update, parted, passes, require_finite
-from engines.reinforcement.prompts import Prompt, Prompts, read_prompts, room_for_prompts, warn_of_prompts
+from engines.reinforcement.prompts import Prompt, Prompts, prompts_of, warn_of_prompts
 from engines.reinforcement.same_tokens import foreign_template, refuse_foreign_tokens
 from workbench.contract import Job, Reporter, Warned
 from workbench.corpus.chats.tokens import ChatTokenizer
@@ -48,13 +48,7 @@ def ppo(job: Job, reporter: Reporter) -> None:
     def make(place: Workplace, policy: Policy) -> PpoMethod:
         models = open_models(policy, reward, asked, place.dtype)
         recipe = asked.fitted(min(policy.context_length, models.value.context_length))
-        prompts = read_prompts(
-            job.inputs["prompts"],
-            policy.tokenizer,
-            longest=room_for_prompts(recipe),
-            fraction=recipe.validation_fraction,
-            seed=recipe.seed,
-        )
+        prompts = prompts_of(recipe, job.inputs["prompts"], policy.tokenizer)
         method = PpoMethod(Learner(models, recipe, place), prompts)
         for message in warn_of_prompts(prompts, recipe, method.batch_size) + foreign_template(
             policy.tokenizer, models.value.tokenizer

@@ -26,7 +26,7 @@ from engines.pytorch.rewards import Judge, RewardModel
 from engines.pytorch.trl_trainer import frozen_reference, new_trainer, take_figures
 from engines.reinforcement.answers import Stopwatch, Written, answer_means, drawing_of
 from engines.reinforcement.grpo import Grouped
-from engines.reinforcement.prompts import Prompt, Prompts, read_prompts, room_for_prompts, warn_of_prompts
+from engines.reinforcement.prompts import Prompt, Prompts, prompts_of, warn_of_prompts
 from engines.reinforcement.sources import Source, open_sources
 from engines.training_loop import Step
 from workbench.contract import Job, Reporter, Warned
@@ -47,13 +47,7 @@ def grpo(job: Job, reporter: Reporter) -> None:
             reward=lambda folder: RewardModel(folder, place.device, place.dtype),
             judge=lambda folder: Judge(folder, place.device, place.dtype),
         )
-        prompts = read_prompts(
-            job.inputs["prompts"],
-            policy.tokenizer,
-            longest=room_for_prompts(recipe),
-            fraction=recipe.validation_fraction,
-            seed=recipe.seed,
-        )
+        prompts = prompts_of(recipe, job.inputs["prompts"], policy.tokenizer)
         reference = frozen_reference(policy)
         scorer = LanguageScorer(policy.plain, recipe.generation.temperature)
         trainer = new_losses(policy, recipe, place, scorer)

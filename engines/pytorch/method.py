@@ -21,43 +21,22 @@ from engines.pytorch.distributed import Processes
 from engines.pytorch.generation import generate_ids
 from engines.pytorch.policy import Policy
 from engines.tokenizer import TextTokenizer
-from engines.training_loop import Measured, Step
+from engines.training_loop import Step, TrainingMethod
 from workbench.contract import Sampling
 from workbench.recipes.tuning import TuningRecipe
 
 Inputs = dict[str, Any]
 
 
-class Method(Measured, Protocol):
+class Method(TrainingMethod, Protocol):
     """What is trained, and how."""
 
     policy: Policy
     optimizer: torch.optim.Optimizer
     trained_module: nn.Module  # names the optimizer's parameters in checkpoints
 
-    def measured_seconds(self) -> float:
-        """Of a step, tried out without a trace on weights, optimizer and random numbers."""
-
     def replicate(self) -> None:
         """Train one replica a process from here on."""
-
-    def optimize(self, step: int, learning_rate: float) -> Step:
-        """Make optimizer step `step`, counted from 0."""
-
-    def write(self, folder: Path) -> None:
-        """The weights, and what a model's folder holds besides."""
-
-    def write_checkpoint(self, folder: Path) -> None:
-        """What `write` does, and the weights that a resumed run needs besides."""
-
-    def restore(self, folder: Path) -> None:
-        """The weights that `write_checkpoint` wrote."""
-
-    def state(self) -> dict[str, Any]:
-        """What else a resumed run needs, as JSON."""
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
 
 
 class GradientMethod(ABC):

@@ -85,6 +85,17 @@ def room_for_prompts(recipe: ReinforcementRecipe) -> int:
     return (recipe.max_length or 0) - recipe.generation.longest
 
 
+def prompts_of(recipe: ReinforcementRecipe, folder: Path, tokenizer: ChatTokenizer) -> Prompts:
+    """Those that a fitted recipe leaves room for; as `read_prompts`."""
+    return read_prompts(
+        folder,
+        tokenizer,
+        longest=room_for_prompts(recipe),
+        fraction=recipe.validation_fraction,
+        seed=recipe.seed,
+    )
+
+
 def read_prompts(folder: Path, tokenizer: ChatTokenizer, *, longest: int, fraction: float, seed: int) -> Prompts:
     """The prompts of the conversations in `folder`: their messages up to the last question.
 

@@ -2,6 +2,7 @@
 
     python -m tests.speed.mlx_vs_mlx_lm [--rounds 5] [--compiled]
 
+Pretraining; LoRA on whole texts; LoRA on answers, half of each row a prompt (mlx-lm has --mask-prompt for that).
 Same model, same batch, same optimizer, in turns, since the load of a machine changes. mlx-lm compiles its step; on a
 CPU MLX has a C++ compiler build the kernels, for minutes, so that both go uncompiled here unless --compiled says so.
 """
@@ -23,7 +24,7 @@ import numpy as np
 from mlx_lm.tuner.trainer import default_loss
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from engines.mlx.forward import hidden_states, token_losses
+from engines.mlx.forward import IGNORED, Targets, hidden_states, token_losses
 from engines.mlx.lora import add_lora
 from engines.mlx.trainer import Trainer
 from workbench.recipes.training import OptimizerSection
@@ -43,22 +44,25 @@ def new_model() -> Any:
     return definition.Model(definition.ModelArgs.from_dict(sizes))
 
 
-def ours(tokens_BL1: np.ndarray, *, lora: bool, compiled: bool) -> Callable[[], None]:
+def ours(tokens_BL1: np.ndarray, *, lora: bool, prompt: int, compiled: bool) -> Callable[[], None]:
     model = new_model()
     if lora:
         section = AdapterSection(lora_rank=8, lora_alpha=16.0, target_modules=["q_proj", "v_proj"])
         add_lora(model, section, seed=0)
-    inputs = (mx.array(tokens_BL1[:, :-1]), mx.array(tokens_BL1[:, 1:]), mx.array(1 / (BATCH * LENGTH)))
+    targets_BL = tokens_BL1[:, 1:].copy()
+    targets_BL[:, :prompt] = IGNORED
+    targets = Targets.of(targets_BL, lambda count: count) if prompt else Targets(mx.array(targets_BL))
+    inputs = (mx.array(tokens_BL1[:, :-1]), tuple(targets), mx.array(1 / (BATCH * (LENGTH - prompt))))
 
-    def loss(tokens_BL: mx.array, targets_BL: mx.array, scale: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
-        return token_losses(model, hidden_states(model, tokens_BL, None), targets_BL).sum() * scale, {}
+    def loss(tokens_BL: mx.array, fields: Any, scale: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
+        return token_losses(model, hidden_states(model, tokens_BL, None), Targets(*fields)).sum() * scale, {}
 
     section = OptimizerSection(learning_rate=1e-4, max_grad_norm=0.0)
     trainer = Trainer(model, loss, section, dtype=mx.float32, seed=0, compiled=compiled)
     return lambda: trainer.step(0, [inputs], 1e-4) and None
 
 
-def theirs(tokens_BL1: np.ndarray, *, lora: bool, compiled: bool) -> Callable[[], None]:
+def theirs(tokens_BL1: np.ndarray, *, lora: bool, prompt: int, compiled: bool) -> Callable[[], None]:
     """The step of mlx_lm.tuner.trainer.train, which cannot be had without its loop."""
     model = new_model()
     if lora:
@@ -76,7 +80,7 @@ def theirs(tokens_BL1: np.ndarray, *, lora: bool, compiled: bool) -> Callable[[]
         return value, count
 
     made = partial(mx.compile, inputs=state, outputs=state)(step) if compiled else step
-    batch = (mx.array(tokens_BL1), mx.array([[0, LENGTH]] * BATCH))
+    batch = (mx.array(tokens_BL1), mx.array([[prompt + 1 if prompt else 0, LENGTH]] * BATCH))
 
     def run() -> None:
         mx.eval(state, made(batch))
@@ -97,8 +101,8 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true")
     asked = parser.parse_args()
     tokens_BL1 = np.random.default_rng(0).integers(VOCABULARY, size=(BATCH, LENGTH + 1), dtype=np.int32)
-    for name, lora in (("pretraining", False), ("LoRA", True)):
-        pair = [make(tokens_BL1, lora=lora, compiled=asked.compiled) for make in (ours, theirs)]
+    for name, lora, prompt in (("pretraining", False, 0), ("LoRA", True, 0), ("LoRA on answers", True, LENGTH // 2)):
+        pair = [make(tokens_BL1, lora=lora, prompt=prompt, compiled=asked.compiled) for make in (ours, theirs)]
         for step in pair:
             step()
         rates = [[rate(step) for step in pair] for _ in range(asked.rounds)]

@@ -9,7 +9,7 @@ from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.ppo.iteration import Learner
 from engines.pytorch.ppo.method import PpoMethod
 from engines.pytorch.ppo.models import open_models
-from engines.reinforcement.prompts import read_prompts, room_for_prompts, warn_of_prompts
+from engines.reinforcement.prompts import prompts_of, warn_of_prompts
 from engines.reinforcement.same_tokens import foreign_template
 from workbench.contract import Job, Reporter, Warned
 from workbench.recipes.base import validate
@@ -23,13 +23,7 @@ def ppo(job: Job, reporter: Reporter) -> None:
     def make(place: Workplace) -> Made:
         models = open_models(job.inputs["base"], job.inputs["reward"], asked, place.device, place.dtype)
         recipe = asked.fitted(min(models.policy.context_length, models.value.context_length))
-        prompts = read_prompts(
-            job.inputs["prompts"],
-            models.policy.tokenizer,
-            longest=room_for_prompts(recipe),
-            fraction=recipe.validation_fraction,
-            seed=recipe.seed,
-        )
+        prompts = prompts_of(recipe, job.inputs["prompts"], models.policy.tokenizer)
         optimizer = adamw(models.policy.model, recipe.optimizer)
         for group in adamw(models.value.model, recipe.optimizer).param_groups:
             optimizer.add_param_group(group)
