@@ -10,6 +10,8 @@ from tests.corpus.cleaning.pii_labelled import NEGATIVES, POSITIVES
 from workbench.corpus.cleaning import checksums
 from workbench.corpus.cleaning.pii import PLACEHOLDERS, Pii
 from workbench.corpus.cleaning.step import Document
+from workbench.errors import WorkbenchError
+from workbench.recipes.base import validate
 
 
 def labelled(sentence: str) -> tuple[str, tuple[int, int]]:
@@ -19,7 +21,7 @@ def labelled(sentence: str) -> tuple[str, tuple[int, int]]:
 
 
 def test_recall_and_precision_on_labelled_sentences() -> None:
-    """76 places of 7 kinds, 91 sentences without one: recall 0.987, precision 0.987 when written."""
+    """81 places of 7 kinds, 93 sentences without one: recall 0.988, precision 0.988 when written."""
     assert len(POSITIVES) >= 60
     assert len(NEGATIVES) >= 60
     assert {kind for kind, _ in POSITIVES} == set(PLACEHOLDERS)
@@ -95,7 +97,8 @@ def test_phone_numbers_without_a_plus_are_those_of_the_regions() -> None:
         (checksums.luhn, "79927398713"), (checksums.iban, "GB82WEST12345698765432"), (checksums.es_dni, "12345678Z"),
         (checksums.br_cpf, "52998224725"), (checksums.cn_resident, "11010519491231002X"),
         (checksums.fr_nir, "255081416802538"), (checksums.it_codice_fiscale, "RSSMRA85T10A562S"),
-        (checksums.in_aadhaar, "948564068567"),
+        (checksums.in_aadhaar, "948564068567"), (checksums.de_tax, "86095742719"), (checksums.pl_pesel, "44051401359"),
+        (checksums.nl_bsn, "111222333"), (checksums.luhn, "046454286"),
     ],
 )  # fmt: skip
 def test_a_changed_digit_is_found_out(check, right: str) -> None:
@@ -125,6 +128,11 @@ def test_no_text_takes_more_than_linear_time(unit: str) -> None:
     """Each takes well under two seconds; a pass that is quadratic takes minutes, and meets the suite's limit."""
     text = unit * (300_000 // len(unit))
     assert Pii().apply(Document(f"-----BEGIN PRIVATE KEY-----{text} a@{text}", "s")).outcome in ("kept", "changed")
+
+
+def test_a_region_without_phone_numbers_is_told() -> None:
+    with pytest.raises(WorkbenchError, match="'UK' has no phone numbers: give codes of ISO 3166"):
+        validate(Pii, {"phone_regions": ["US", "UK"]})
 
 
 def test_it_is_picklable_and_its_parameters_are_plain() -> None:

@@ -125,6 +125,38 @@ def fr_nir(text: str) -> bool:
     return text[0] in "12" and (1 <= month <= 12 or 20 <= month <= 42) and 97 - int(number) % 97 == int(text[13:])
 
 
+def kr_resident(digits: str) -> bool:
+    """South Korea: date of birth, century and sex, and a check digit modulo 11 (numbers given out until 2020)."""
+    century = {"1": "19", "2": "19", "3": "20", "4": "20", "5": "19", "6": "19", "7": "20", "8": "20"}.get(digits[6])
+    total = sum(int(digit) * (place % 8 + 2) for place, digit in enumerate(digits[:12]))
+    return (
+        century is not None
+        and _is_date(century + digits[:2], digits[2:4], digits[4:6])
+        and (11 - total % 11) % 10 == int(digits[12])
+    )
+
+
+def de_tax(digits: str) -> bool:
+    """Germany: eleven digits, the last by ISO 7064 mod 11,10."""
+    product = 10
+    for digit in digits[:10]:
+        total = (int(digit) + product) % 10 or 10
+        product = total * 2 % 11
+    return digits[0] != "0" and (11 - product) % 10 == int(digits[10])
+
+
+def pl_pesel(digits: str) -> bool:
+    """Poland: ten digits weighted 1, 3, 7, 9, and what makes the sum a multiple of 10."""
+    total = sum(int(digit) * (1, 3, 7, 9)[place % 4] for place, digit in enumerate(digits[:10]))
+    return (total + int(digits[10])) % 10 == 0 and len(set(digits)) > 1
+
+
+def nl_bsn(digits: str) -> bool:
+    """The Netherlands: nine digits weighted 9 to 2 and -1, a multiple of 11."""
+    total = sum(int(digit) * (9 - place) for place, digit in enumerate(digits[:8])) - int(digits[8])
+    return total % 11 == 0 and len(set(digits)) > 1
+
+
 def _is_date(year: str, month: str, day: str) -> bool:
     try:
         return 1900 <= date(int(year), int(month), int(day)).year <= 2099

@@ -64,6 +64,11 @@ _NATIONAL = (
     _national(r"[1-8]\d{16}[\dX]", checksums.cn_resident),
     _national(r"(?<!\d )[2-9]\d{3}([ -])\d{4}\1\d{4}(?! \d)", checksums.in_aadhaar),
     _national(r"[2-9]\d{11}", checksums.in_aadhaar, r"aadha?ar|\bUIDAI\b"),
+    _national(r"\d{6}-[1-8]\d{6}", checksums.kr_resident),
+    _national(r"\d{2} ?\d{3} ?\d{3} ?\d{3}", checksums.de_tax, r"steuer-?\s?id\w*|steuernummer|\bid-?nr\b|tax id"),
+    _national(r"\d{11}", checksums.pl_pesel, r"\bPESEL\b"),
+    _national(r"\d{9}", checksums.nl_bsn, r"\bBSN\b|burgerservicenummer"),
+    _national(r"\d{3}([ -]?)\d{3}\1\d{3}", checksums.luhn, r"\bSIN\b|social insurance"),
     _national(r"[12] ?\d\d ?\d\d ?(?:\d\d|2[AB]) ?\d{3} ?\d{3} ?\d\d(?! \d)", checksums.fr_nir),
 )
 NAME = 48  # characters before a number in which its name stands

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from workbench.corpus.cleaning.step import KEPT, Document, Step, Verdict
 
@@ -29,8 +29,8 @@ class Pii(Step):
     """Replace what tells a person by a placeholder, or reject the document.
 
     Kinds are told by form and check digit: e-mail addresses, public IPv4 and IPv6 addresses, payment cards (Luhn),
-    IBANs (mod 97), phone numbers (phonenumbers), national numbers (US, GB, ES, IT, FR, BR, CN, IN), and keys,
-    tokens and passwords. Names and postal addresses have no such form, and stay.
+    IBANs (mod 97), phone numbers (phonenumbers), national numbers (US, CA, GB, DE, ES, FR, IT, NL, PL,
+    BR, CN, IN, KR), and keys, tokens and passwords. Names and postal addresses have no such form, and stay.
     """
 
     name: ClassVar[str] = "pii"
@@ -45,6 +45,16 @@ class Pii(Step):
     phone_regions: tuple[str, ...] = Field(
         ("US", "GB"), description="Countries whose numbers are known without +: codes of two letters, as US, CN."
     )
+
+    @field_validator("phone_regions")
+    @classmethod
+    def _are_known(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        for region in regions:
+            if region not in SUPPORTED_REGIONS:
+                raise ValueError(f"{region!r} has no phone numbers: give codes of ISO 3166, as GB, US or CN")
+        return regions
 
     def apply(self, document: Document) -> Verdict:
         found = self._found(document.text)
