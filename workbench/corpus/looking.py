@@ -129,6 +129,7 @@ def find_documents(folder: Path, *, search: str = "", language: str = "", limit:
         values.append(language)
     where = " AND ".join(conditions)
     with duckdb.connect() as database:
+        database.execute("SET enable_progress_bar = false")  # after two seconds it would go to standard output
         try:
             if language:
                 _require_language(database, files, known, language)

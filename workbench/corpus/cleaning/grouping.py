@@ -6,7 +6,6 @@ cores). All orders are total, so that the same keys give the same bytes on any n
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.corpus.pipeline.pool import cores
 from workbench.durable import fresh_directory
 
 SPILL = ".spill"
@@ -100,10 +100,11 @@ def open_sorter(decisions: Path, memory_bytes: int) -> Iterator[Sorter]:
     """A sorter that takes at most about `memory_bytes` and spills into `decisions`, which is emptied."""
     folder = fresh_directory(fresh_directory(decisions) / SPILL)
     limit = int(memory_bytes * SORTER_SHARE)
-    threads = max(1, min(os.cpu_count() or 1, limit // MEMORY_A_THREAD))
+    threads = max(1, min(cores(), limit // MEMORY_A_THREAD))
     memory = f"{limit // 1_000_000}MB"
     connection = duckdb.connect(config={"memory_limit": memory, "temp_directory": str(folder), "threads": threads})
     try:
+        connection.execute("SET enable_progress_bar = false")  # it would go to standard output
         yield Sorter(connection, folder)
     finally:
         connection.close()
