@@ -166,14 +166,11 @@ def _parquet_batches(file: BinaryIO, content: pq.ParquetFile, columns: list[str]
     options = {"pre_buffer": False, "buffer_size": BLOCK_BYTES, "read_dictionary": [field], "metadata": metadata}
     with pq.ParquetFile(file, **options) as coded:
         for group in range(metadata.num_row_groups):
-            chunks = [metadata.row_group(group).column(n) for n in range(metadata.num_columns)]
-            texts = [chunk for chunk in chunks if chunk.path_in_schema == field]
-            stored = sum(chunk.total_uncompressed_size for chunk in texts)
-            longest = 0
-            if any(chunk.has_dictionary_page for chunk in texts):
-                first = next(coded.iter_batches(1, row_groups=[group], columns=[field], use_threads=False), None)
-                longest = 0 if first is None else _longest(first.column(0))
-            rows = _rows_at_once(stored, metadata.row_group(group).num_rows, longest)
+            # The metadata of single columns would tell more, but ends the process where it is damaged (pyarrow 26).
+            about = metadata.row_group(group)
+            first = next(coded.iter_batches(1, row_groups=[group], columns=[field], use_threads=False), None)
+            longest = 0 if first is None else _longest(first.column(0))
+            rows = _rows_at_once(about.total_byte_size, about.num_rows, longest)
             yield from content.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
 
