@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from workbench.corpus import documents, sampling
+from workbench.corpus.encoding import Encoder, ExactEncoder, choose_encoder
 from workbench.corpus.tokenizer import load_tokenizer, special_tokens, vocabulary
 from workbench.errors import WorkbenchError
 
@@ -81,7 +82,8 @@ def of_sample(
     by_language: dict[str, _Sums] = defaultdict(_Sums)
     used = np.zeros(tokenizer.get_vocab_size(), np.int64)
     failed: list[Text] = []
-    for item, ids in zip(texts, _encoded(tokenizer, texts, advance), strict=True):
+    compared = (item.text[:4096] for item in texts[:: max(1, len(texts) // 64)])
+    for item, ids in zip(texts, _encoded(choose_encoder(folder, compared), texts, advance), strict=True):
         used += np.bincount(ids, minlength=len(used))
         for sums in (whole, by_source[item.group], by_language[item.language or "unknown"]):
             sums.add(item.text, len(ids))
@@ -117,11 +119,11 @@ def draw(corpora: Mapping[str, Path], limit: int) -> Iterator[Text]:
 
 
 def _encoded(
-    tokenizer: Tokenizer, texts: Sequence[Text], advance: Callable[[int], None] | None = None
+    encoder: Encoder, texts: Sequence[Text], advance: Callable[[int], None] | None = None
 ) -> Iterator[np.ndarray]:
     """Ids [tokens] of each text."""
     for item in texts:
-        yield np.array(tokenizer.encode(item.text, add_special_tokens=False).ids, np.int64)
+        yield encoder.encode([item.text])[0]
         if advance is not None:
             advance(len(item.text))
 
@@ -153,7 +155,7 @@ def _compared(path: Path, texts: Sequence[Text], words: int) -> dict[str, Any]:
         raise WorkbenchError(f"{file} cannot be read: {error}.", "Give a tokenizer.json of Hugging Face's.") from None
     tokenizer.encode_special_tokens = True
     sums = _Sums(words=words)
-    for item, ids in zip(texts, _encoded(tokenizer, texts), strict=True):
+    for item, ids in zip(texts, _encoded(ExactEncoder(tokenizer), texts), strict=True):
         sums.bytes += len(item.text.encode())
         sums.tokens += len(ids)
     return {"tokenizer": str(path), "vocab_size": tokenizer.get_vocab_size(), **sums.plain()}
