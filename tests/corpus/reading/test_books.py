@@ -2,12 +2,17 @@
 
 import json
 import random
+import signal
 import zipfile
 
 import pypdf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from tests.corpus.reading.reading import read_all
+from workbench.corpus.reading import Raw, extract
+from workbench.corpus.reading import pdf as pdf_module
 
 MIB = 1 << 20
 
@@ -91,6 +96,55 @@ def test_damaged_pdfs_never_raise(tmp_path):
         outcomes.update(reason for _, reason in found.reasons)
     assert outcomes <= {"broken PDF", "PDF without text", "encrypted PDF"}
     assert "broken PDF" in outcomes
+
+
+def test_a_pdf_that_takes_too_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf_module, "CPU_SECONDS", 0.3)
+    pdf(tmp_path / "a.pdf", [["A line that is shown again and again."] * 200] * 300)
+    before = signal.getsignal(signal.SIGVTALRM)
+    found = read_all(tmp_path / "a.pdf")
+    assert found.reasons == [("a.pdf", "PDF takes too long")]
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_damaged_books_never_raise(tmp_path):
+    chapters = {f"{n}.xhtml": f"<h1>{n}</h1>" + "<p>A paragraph, with <b>bold</b> words.</p>" * 20 for n in range(5)}
+    content = epub(tmp_path / "a.epub", chapters).read_bytes()
+    outcomes = set()
+    for seed in range(150):
+        noise, damaged = random.Random(seed), bytearray(content)
+        for _ in range(noise.choice([1, 5, 40])):
+            damaged[noise.randrange(len(damaged))] = noise.randrange(256)
+        (tmp_path / "a.epub").write_bytes(damaged)
+        found = read_all(tmp_path / "a.epub")
+        assert len(found.documents) + len(found.rejects) == 1
+        outcomes.update(reason for _, reason in found.reasons)
+    assert outcomes <= {"broken EPUB", "encrypted EPUB", "EPUB without text"}
+    assert "broken EPUB" in outcomes
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["cells", "worksheets", "source", "input", "cell_type", "metadata", "kernelspec", "language"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=JSON)
+def test_any_json_is_a_notebook_or_none(value):
+    raw = Raw(content=json.dumps(value).encode(), kind="notebook", source="a.ipynb", file=0)
+    assert len(list(extract(raw, MIB))) == 1
 
 
 OPF = """<?xml version="1.0"?>

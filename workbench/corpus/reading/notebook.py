@@ -17,14 +17,13 @@ def notebook_text(text: str) -> str:
         raise NoText("broken notebook", error.msg) from None
     if not isinstance(notebook, dict):
         raise NoText("broken notebook", "It is no JSON object.")
-    cells = notebook.get("cells")
-    if not isinstance(cells, list):  # before format 4, cells lay in sheets
-        sheets = notebook.get("worksheets")
-        cells = (
-            [cell for sheet in sheets if isinstance(sheet, dict) for cell in sheet.get("cells") or []]
-            if isinstance(sheets, list)
-            else []
-        )
+    sheets = notebook.get("worksheets")  # before format 4, cells lay in sheets
+    cells = [
+        cell
+        for sheet in (notebook, *(sheets if isinstance(sheets, list) else []))
+        if isinstance(sheet, dict) and isinstance(sheet.get("cells"), list)
+        for cell in sheet["cells"]
+    ]
     parts = [part for cell in cells if isinstance(cell, dict) and (part := _cell(cell, _language(notebook)))]
     if not parts:
         raise NoText("notebook without text", f"{len(cells)} cells hold no text.")

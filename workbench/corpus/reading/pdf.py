@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from workbench.corpus.reading.raw import NoText
 
 MIN_CHARACTERS_A_PAGE = 10  # a scan whose pages only bear a stamp or a number has no text
+CPU_SECONDS = 300.0  # for one file; 10,000 pages take half of it
+
+
+class _TooLong(BaseException):
+    """The time is over; pypdf catches nothing of this kind."""
 
 
 def pdf_text(data: bytes) -> str:
@@ -18,7 +27,7 @@ def pdf_text(data: bytes) -> str:
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of each slip that it gets over
     pages: list[str] = []
     try:
-        with pypdf.PdfReader(io.BytesIO(data)) as reader:
+        with _limited(CPU_SECONDS), pypdf.PdfReader(io.BytesIO(data)) as reader:
             if reader.is_encrypted and not reader.decrypt(""):
                 raise NoText("encrypted PDF", "It opens with a password alone.")
             for page in reader.pages:
@@ -30,7 +39,32 @@ def pdf_text(data: bytes) -> str:
         raise NoText("broken PDF", f"{type(error).__name__}: {error}") from None
     except (RecursionError, AssertionError, NotImplementedError, OSError, MemoryError) as error:
         raise NoText("broken PDF", f"{type(error).__name__}: {error}") from None
+    except _TooLong:
+        raise NoText("PDF takes too long", f"{len(pages)} pages took {CPU_SECONDS:g} s.") from None
     text = "\n\n".join(page for page in pages if page)
     if len(text) < MIN_CHARACTERS_A_PAGE * max(len(pages), 1) or text.isspace():
         raise NoText("PDF without text", f"{len(pages)} pages hold {len(text)} characters: they may be scans.")
     return text
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raises `_TooLong` once the process has worked for so long: a file of 10 KB can ask for years.
+
+    The time is that of the processor, so that the same file ends the same way on a busy machine. Without
+    effect outside a process's main thread, where no signal arrives.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 1.0)  # again, should a handler of pypdf's have run meanwhile
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
