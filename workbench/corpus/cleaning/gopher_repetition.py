@@ -85,6 +85,8 @@ class GopherRepetition(Step):
             if not len(sizes) or most * int(sizes.max()) <= limit * len(text):
                 continue
             numbers = words.n_grams(n)
+            if _at_most(numbers) * int(sizes.max()) <= limit * len(text):
+                continue
             _, firsts, counts = _alike(numbers)
             most = int(counts.max())
             commonest = int(firsts[counts == most].min())
@@ -96,8 +98,15 @@ class GopherRepetition(Step):
         return None
 
     def _duplicates(self, text: str, words: Words) -> Verdict | None:
-        sums = np.concatenate(([0], np.cumsum(words.lengths)))
         numbers = words.n_grams(_DUPLICATE[0])
+        if not len(numbers):
+            return None
+        ordered = np.sort(numbers)
+        again_count = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+        least = min(getattr(self, f"duplicate_{n}_grams") for n in _DUPLICATE) * len(text)
+        if again_count * int(words.spanned(_DUPLICATE[0]).max()) <= least:
+            return None
+        sums = np.concatenate(([0], np.cumsum(words.lengths)))
         places = np.arange(len(numbers))  # of n-grams that may be there twice; longer ones begin at some of them
         for n in _DUPLICATE:
             order, firsts, counts = _alike(numbers)
@@ -121,6 +130,11 @@ class GopherRepetition(Step):
             places = places[inside]
             numbers = words.appended(numbers[inside], places + n)
         return None
+
+
+def _at_most(numbers: np.ndarray) -> int:
+    """No number is there more often than this: counts of their last twelve bits."""
+    return int(np.bincount((numbers & np.uint64(0xFFF)).view(np.int64)).max())
 
 
 def _alike(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
