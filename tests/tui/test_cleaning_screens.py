@@ -6,8 +6,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from textual.pilot import Pilot
+from textual.screen import Screen
 
 from tests.corpus.conftest import make_stage
 from tests.tui.data_project import sealed
@@ -77,6 +80,16 @@ def shown(reader: Reader) -> str:
     return "\n".join(f"{part.label}\n{part.text}" for part in reader.parts)
 
 
+async def open_from_data(pilot: Pilot[Any], key: str, kind: type[Screen[Any]]) -> None:
+    """Press `key` on Data, on the row of the corpus."""
+    await loaded(pilot)
+    await pilot.press("g", "d")
+    await pilot.pause()
+    pilot.app.screen.query_one(Table).choose("stories")
+    await pilot.press(key)
+    await until(pilot, lambda: isinstance(pilot.app.screen, kind))
+
+
 def test_the_funnel_adds_up(made: tuple[Path, dict, dict, Path]) -> None:
     folder, report, _, _ = made
     rows = cleaning_view.funnel(report)
@@ -104,12 +117,7 @@ def test_marks_around_what_a_text_is_about() -> None:
 async def test_the_funnel_on_the_screen(project: Project, corpus: Artifact, app_on: AppOn) -> None:
     app = app_on(project)
     async with app.run_test(size=(120, 36)) as pilot:
-        await loaded(pilot)
-        await pilot.press("g", "d")
-        await pilot.pause()
-        app.screen.query_one(Table).choose("stories")
-        await pilot.press("r")
-        await until(pilot, lambda: isinstance(app.screen, RejectsScreen))
+        await open_from_data(pilot, "r", RejectsScreen)
         screen = app.screen
         assert isinstance(screen, RejectsScreen)
         table, reader = screen.query_one(Table), screen.query_one(Reader)
@@ -157,12 +165,7 @@ async def test_a_threshold_that_there_is_not_is_told(project: Project, corpus: A
 async def test_near_duplicates_stand_side_by_side(project: Project, corpus: Artifact, app_on: AppOn) -> None:
     app = app_on(project)
     async with app.run_test(size=(120, 36)) as pilot:
-        await loaded(pilot)
-        await pilot.press("g", "d")
-        await pilot.pause()
-        app.screen.query_one(Table).choose("stories")
-        await pilot.press("c")
-        await until(pilot, lambda: isinstance(app.screen, ClustersScreen))
+        await open_from_data(pilot, "c", ClustersScreen)
         screen = app.screen
         kept, other = screen.query_one("#kept Reader", Reader), screen.query_one("#other Reader", Reader)
         await until(pilot, lambda: bool(other.parts))
