@@ -43,6 +43,17 @@ def test_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_without_it_an_export_is_refused_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    for values in (
+        {"stage": "export", "model": "m", "quantization": "mlx-4bit"},
+        {"stage": "benchmark", "model": "m", "engine": "mlx"},
+    ):
+        with pytest.raises(WorkbenchError) as error:
+            require_engine(recipe_from(values))
+        assert str(error.value) == "mlx and mlx-lm cannot be found. Install it: pip install 'llm-workbench[mlx]'"
+
+
 def test_what_it_does_not_run_is_refused_before_the_start(small_job: Callable[..., Job]) -> None:
     require_engine(recipe_from({"stage": "pretrain", "corpus": "c", "tokenizer": "t", "engine": "mlx"}))
     require_engine(recipe_from({"stage": "ppo", "base": "m", "prompts": "p", "reward": "r", "engine": "mlx"}))
@@ -56,8 +67,8 @@ def test_what_it_does_not_run_is_refused_before_the_start(small_job: Callable[..
     require_engine(recipe_from(lora | {"engine": "mlx"}))
     with pytest.raises(WorkbenchError, match="The engine pytorch holds no weights in mlx-8bit"):
         require_engine(recipe_from(lora))
-    with pytest.raises(WorkbenchError, match="cannot run the stage 'export'"):
-        MlxEngine().run(replace(small_job(), stage="export"), Listener())
+    with pytest.raises(WorkbenchError, match="cannot run the stage 'import-model'"):
+        MlxEngine().run(replace(small_job(), stage="import-model"), Listener())
     with pytest.raises(WorkbenchError, match="trains in one process, not in 2"):
         MlxEngine().run(small_job(launch__kind="torchrun", launch__processes=2), Listener())
 

@@ -292,8 +292,8 @@ def require_engine(recipe: Recipe) -> None:
         raise WorkbenchError(f"There is no engine called {name!r}.", _engines_for(recipe.stage))
     able = registry.engine(name).capabilities()
     if not able.available:
-        # An export's library may still be building when a pipeline is submitted; its own run says so if it is not.
-        if recipe.stage == "export":
+        # llama.cpp may still be building when a pipeline is submitted; the export's own run says so if it is not.
+        if name == "llamacpp":
             return
         raise WorkbenchError(able.reason, able.install and f"Install it: {able.install}")
     if recipe.stage in able.lacking:
