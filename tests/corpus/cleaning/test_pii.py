@@ -21,7 +21,7 @@ def labelled(sentence: str) -> tuple[str, tuple[int, int]]:
 
 
 def test_recall_and_precision_on_labelled_sentences() -> None:
-    """81 places of 7 kinds, 93 sentences without one: recall 0.988, precision 0.988 when written."""
+    """87 places of 7 kinds, 95 sentences without one: recall 0.989, precision 0.989 when written."""
     assert len(POSITIVES) >= 60
     assert len(NEGATIVES) >= 60
     assert {kind for kind, _ in POSITIVES} == set(PLACEHOLDERS)

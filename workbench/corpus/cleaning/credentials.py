@@ -11,7 +11,7 @@ Span = tuple[int, int]
 
 # A literal that must be there, and the form of the whole; as their issuers document them.
 _ISSUED = tuple(
-    (literals, re.compile(pattern))
+    (literals, re.compile(pattern, re.ASCII))
     for literals, pattern in (
         (("AKIA", "ASIA"), r"(?<![A-Za-z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9])"),
         (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b"),
@@ -32,13 +32,28 @@ _ISSUED = tuple(
 )
 _IN_ADDRESS = re.compile(r"://[^\s/:@<>\"']{1,64}:([^\s/:@<>\"']{3,128})@")
 # A value behind = or : whose name, before it, says that it is secret.
-_VALUE = re.compile(r"[=:]\s{0,2}[\"'`]?([A-Za-z0-9+/_=.~!@#$%^&*-]{12,200})(?![A-Za-z0-9(\[])")
+_VALUE = re.compile(r"[=:：]\s{0,2}[\"'`]?([A-Za-z0-9+/_=.~!@#$%^&*-]{12,200})(?![A-Za-z0-9(\[])")
 _NAME = re.compile(
     r"(?:api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|auth[_-]?key|encryption[_-]?key|secret|token|"
-    r"passw(?:or)?d|passwd|pwd|credential|account[_-]?key|bearer)[\w-]{0,12}[\"'`\])]{0,2}\s{0,4}\Z",
+    r"passw(?:or)?d|passwd|pwd|credential|account[_-]?key|bearer|"
+    r"passwort|mot de passe|contraseña|senha|密码|密钥|口令)[\w-]{0,12}[\"'`\])]{0,2}\s{0,4}\Z",
     re.I,
 )
-_NAMED = ("key", "secret", "token", "passw", "pwd", "credential", "bearer")  # one of them is in every name
+_NAMED = (
+    "key",
+    "secret",
+    "token",
+    "passw",
+    "pwd",
+    "credential",
+    "bearer",
+    "mot de",
+    "contrase",
+    "senha",
+    "密码",
+    "密钥",
+    "口令",
+)  # one of them is in every name
 NAME = 40  # characters before a value in which its name stands
 # What a manual writes in the place of a secret.
 _PLACEHOLDER = re.compile(

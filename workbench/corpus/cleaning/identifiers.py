@@ -11,11 +11,16 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from workbench.corpus.cleaning import checksums
+from workbench.corpus.scripts import WITHOUT_SPACES
 
 Span = tuple[int, int]
 
-_LOCAL = re.compile(r"(?<![\w.%+-])\w[\w.%+-]{0,63}\Z")
-_DOMAIN = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_]{2,24}(?![\w-]|\.[^\W_])")
+# Letters of scripts without spaces belong to the sentence, not to the address in it. (Number patterns go by ASCII alone
+# for the same reason: a character of such a script before or behind a number does not go on with it.)
+_NO_SPACES = "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in WITHOUT_SPACES)
+_LOCAL = re.compile(rf"(?<![^\W{_NO_SPACES}])(?<![.%+-])[^\W{_NO_SPACES}](?:[^\W{_NO_SPACES}]|[.%+-]){{0,63}}\Z")
+_LABEL = rf"[^\W_{_NO_SPACES}](?:(?:[^\W{_NO_SPACES}]|-){{0,61}}[^\W_{_NO_SPACES}])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)+[^\W\d_{_NO_SPACES}]{{2,24}}(?![^\W{_NO_SPACES}]|-|\.[^\W_{_NO_SPACES}])")
 # Ends of file names and of systemd's units, name@instance.service.
 _NO_DOMAIN = re.compile(
     r"\.(?:png|jpe?g|gif|svg|webp|ico|js|mjs|json|css|html?|jar|xml|ya?ml|zip|gz|txt|service|socket|timer|target|mount)\Z",
@@ -23,18 +28,20 @@ _NO_DOMAIN = re.compile(
 )
 _NO_PERSON = frozenset({"git", "hg", "svn"})  # logins of forges: git@github.com
 
-_IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
+_IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)", re.ASCII)
 _IPV6 = re.compile(r"[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:.]{2,40}")
 _VERSION_BEFORE = re.compile(
     r"(?:\bv|version|release|firmware|build|section|chapter|clause|§|\bver\.?)[\s:=\"']{0,3}\Z", re.I
 )
 
-_DIGITS = re.compile(r"\d(?:[ .()/\u00a0\u2010\u2011-]{0,2}\d){5,}")
+_DIGITS = re.compile(r"\d(?:[ .()/\u00a0\u2010\u2011-]{0,2}\d){5,}", re.ASCII)
 _SEPARATORS = re.compile(r"[^0-9A-Z]")
-_CARD = re.compile(r"(?<![\w.,+-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -]?)\d{6}\2\d{4,5})(?![\w-]|[.,]\d)")
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[A-Z0-9]{8,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)\b")
-_FISCAL = re.compile(r"\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]\b")  # behind six letters
-_BEFORE_FISCAL = re.compile(r"\b[A-Z]{6}\Z")
+_CARD = re.compile(
+    r"(?<![\w.,+-])(?:\d{4}([ -]?)\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -]?)\d{6}\2\d{4,5})(?![\w-]|[.,]\d)", re.ASCII
+)
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[A-Z0-9]{8,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)\b", re.ASCII)
+_FISCAL = re.compile(r"\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]\b", re.ASCII)  # behind six letters
+_BEFORE_FISCAL = re.compile(r"\b[A-Z]{6}\Z", re.ASCII)
 
 
 class _National(NamedTuple):
@@ -48,7 +55,7 @@ class _National(NamedTuple):
 def _national(form: str, right: Callable[[str], bool], named: str = "") -> _National:
     """No digit, letter, point or dash may go on beside it; for what comes first in it, see `form`."""
     name = re.compile(rf"(?:{named})[^\n\d]{{0,24}}\Z", re.I) if named else None
-    return _National(re.compile(rf"(?<![A-Za-z0-9_.,+-])(?:{form})(?![A-Za-z0-9_-]|[.,]\d)"), right, name)
+    return _National(re.compile(rf"(?<![A-Za-z0-9_.,+-])(?:{form})(?![A-Za-z0-9_-]|[.,]\d)", re.ASCII), right, name)
 
 
 # A check of two digits is right by chance once in a hundred numbers, one digit once in ten, and a form alone always:

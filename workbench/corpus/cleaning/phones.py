@@ -13,19 +13,20 @@ from functools import lru_cache
 Span = tuple[int, int]
 
 _NUMBER = re.compile(
-    r"(?<![\w.,:=#$€£/+-])(?:\+|00)?[ ]?\(?\d(?:[ .()/\u00a0\u2010\u2011-]{0,2}\d){6,17}(?![\w-]|[.,:/]\d|[%°])"
+    r"(?<![\w.,:=#$€£/+-])(?:\+|00)?[ ]?\(?\d(?:[ .()/\u00a0\u2010\u2011-]{0,2}\d){6,17}(?![\w-]|[.,:/]\d|[%°])",
+    re.ASCII,
 )
 _YEAR = r"(?:19|20)\d\d"
 _DATE = re.compile(
     rf"{_YEAR}[-./](?:0?[1-9]|1[0-2])(?:[-./]|\b)|\d{{1,2}}[-./]\d{{1,2}}[-./]{_YEAR}|{_YEAR}[ –-]+{_YEAR}"
 )
 _BEFORE = re.compile(
-    r"(?:phone|mobile|mob|cell|fax|call|dial|text|sms|whats\s?app|tel|tél|telefon|téléphone|teléfono|telefone|handy|"
-    r"contact|hotline|ring|电话|手机|電話|致电|联系)\b[^\d\n]{0,20}\Z|[☎📞✆☏]\s?\Z",
+    r"(?:(?:phone|mobile|mob|cell|fax|call|dial|text|sms|whats\s?app|tel|tél|telefon|téléphone|teléfono|telefone|handy|"
+    r"contact|hotline|ring)\b|电话|手机|電話|致电|联系)[^\d\n]{0,20}\Z|[☎📞✆☏]\s?\Z",
     re.I,
 )
 BEFORE = 40
-_CN_MOBILE = re.compile(r"1[3-9]\d[ -]?\d{4}[ -]?\d{4}")
+_CN_MOBILE = re.compile(r"1[3-9]\d[ -]?\d{4}[ -]?\d{4}", re.ASCII)
 
 
 def phone_numbers(text: str, runs: Sequence[Span], regions: Sequence[str]) -> Iterator[Span]:
