@@ -23,10 +23,10 @@ class ProgressReport:
         self._emitted = 0.0
         self._shown = 0
 
-    def begin(self, phase: str, *, total: int | None = None, unit: str = "") -> None:
-        """Start counting anew, towards `total` `unit`s. Raises `Interrupted`."""
+    def begin(self, phase: str, *, total: int | None = None, unit: str = "", done: int = 0) -> None:
+        """Start counting anew, towards `total` `unit`s, from what an earlier attempt has done. Raises `Interrupted`."""
         self.end()
-        self._phase, self._unit, self._total, self._done = phase, unit, total, 0
+        self._phase, self._unit, self._total, self._done = phase, unit, total, done
         self._emit()
         self.check()
 

@@ -8,15 +8,12 @@ each), a worker the texts of its part as the steps see them: with two workers so
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 
 from workbench import durable
@@ -24,7 +21,8 @@ from workbench.corpus.cleaning.presets import plain
 from workbench.corpus.cleaning.step import CorpusStep
 from workbench.corpus.documents import TABLES
 from workbench.corpus.pipeline import notes
-from workbench.corpus.pipeline.batches import Consumed, batches
+from workbench.corpus.pipeline.batches import Batch, Consumed, batches
+from workbench.corpus.pipeline.decisions import decide
 from workbench.corpus.pipeline.funnel import Funnel
 from workbench.corpus.pipeline.parts import PassFolder
 from workbench.corpus.pipeline.passes import AnyStep, Pass, passes_of
@@ -36,9 +34,7 @@ from workbench.corpus.reading import ReadOptions, read
 from workbench.corpus.sources import Expansion
 
 LAYOUT = 1  # of what lies in a work folder
-DECISION_BYTES = 512 << 20
 COMPLETE = "complete.json"
-NEAR_DUPLICATES = "near-duplicates"  # the step whose clusters people are shown
 
 
 @dataclass(slots=True)
@@ -115,51 +111,37 @@ class Flow:
     def _first(self, do: Pass, outcome: Outcome) -> list[dict[str, Any]]:
         """Read the sources. Answers number, documents and bytes of each part."""
         folder = PassFolder(self._pass(0))
-        self.progress.begin("importing", total=self.found.size or None, unit="bytes")
         complete = folder.root / COMPLETE
         if not complete.exists():
-            count = 0
-
-            def tasks() -> Iterator[tuple[str, Any]]:
-                nonlocal count
-                consumed = Consumed(self.progress.check)
-                for batch in batches(read(self.found, self.options, consumed.add), consumed):
-                    if not batch.items:
-                        self.progress.advance(batch.consumed)
-                        continue
-                    count = batch.number + 1
-                    receipt = folder.receipt(batch.number)
-                    if receipt is not None and receipt["digest"] == batch.digest:
-                        self.progress.advance(batch.consumed)
-                    else:
-                        yield batch.name(), batch
-
-            for receipt in self.pool.map(clean_batch, self._work(0, do), tasks()):
+            # Time passes differently while what is done already is looked for: it counts apart.
+            if folder.receipt(0):
+                self.progress.begin("finding the place where it was")
+            else:
+                self.importing(0)
+            reading = _Reading(self, folder)
+            for receipt in self.pool.map(clean_batch, self._work(0, do), reading.tasks()):
                 self.progress.advance(receipt["consumed"])
             folder.root.mkdir(exist_ok=True)
-            durable.write_json(complete, count)
-        else:
-            self.progress.advance(self.found.size or 0)
+            durable.write_json(complete, reading.parts)
         return self._receipts(folder, json.loads(complete.read_text()), outcome)
+
+    def importing(self, done: int) -> None:
+        """Count the bytes of sources from here on."""
+        self.progress.begin("importing", total=self.found.size or None, unit="bytes", done=done)
 
     def _next(
         self, number: int, passes: int, do: Pass, parts: list[dict[str, Any]], outcome: Outcome
     ) -> list[dict[str, Any]]:
         folder = PassFolder(self._pass(number))
         size = {part["part"]: part["bytes"] for part in parts}
-        self.progress.begin(f"cleaning, pass {number + 1} of {passes}", total=sum(size.values()), unit="bytes")
         if not (folder.root / COMPLETE).exists():
-            left = []
-            for part in size:
-                if folder.receipt(part) is None:
-                    left.append((f"part {part}", part))
-                else:
-                    self.progress.advance(size[part])
+            left = [(f"part {part}", part) for part in size if folder.receipt(part) is None]
+            total = sum(size.values())
+            done = total - sum(size[part] for _, part in left)
+            self.progress.begin(f"cleaning, pass {number + 1} of {passes}", total=total, unit="bytes", done=done)
             for receipt in self.pool.map(clean_part, self._work(number, do), left):
                 self.progress.advance(size[receipt["part"]])
             durable.write_json(folder.root / COMPLETE, len(parts))
-        else:
-            self.progress.advance(sum(size.values()))
         return self._receipts(folder, len(parts), outcome)
 
     def _receipts(self, folder: PassFolder, count: int, outcome: Outcome) -> list[dict[str, Any]]:
@@ -178,16 +160,16 @@ class Flow:
         folder = PassFolder(self._pass(number))
         groups = groups_of(parts)
         size = {part["part"]: part["bytes"] for part in parts}
-        self.progress.begin("writing", total=sum(size.values()), unit="bytes")
         done = {}
         left = []
         for place, group in enumerate(groups):
             receipt = folder.receipt(place)
             if receipt is not None and receipt["parts"] == group:
                 done[place] = receipt
-                self.progress.advance(sum(size[part] for part in group))
             else:
                 left.append((f"file {place}", (place, group)))
+        written = sum(size[part] for receipt in done.values() for part in receipt["parts"])
+        self.progress.begin("writing", total=sum(size.values()), unit="bytes", done=written)
         for receipt in self.pool.map(write_group, self._work(number, do), left):
             done[receipt["part"]] = receipt
             self.progress.advance(sum(size[part] for part in receipt["parts"]))
@@ -230,48 +212,31 @@ class Flow:
             rejecting.append(place)
 
 
-def decide(step: CorpusStep, task: tuple[Path, list[Path], Path]) -> None:
-    """Have `step` decide about the keys in a folder, without those that earlier decisions reject."""
-    keys, earlier, decisions = task
-    partial = durable.fresh_directory(decisions.with_name(f"{decisions.name}.partial"))
-    if earlier:
-        left = decisions.with_name(f"{decisions.name}.keys")
-        keys = _surviving(keys, earlier, durable.fresh_directory(left))
-    if any(keys.glob("*.parquet")):
-        step.decide(keys, partial, DECISION_BYTES)
-    if step.name == NEAR_DUPLICATES:
-        chosen = _chosen_clusters(partial)
-        durable.write_json(partial / "clusters.json", sorted(chosen))
-    durable.publish_directory(partial, decisions)
-    if earlier:
-        shutil.rmtree(keys)
+class _Reading:
+    """The first pass' tasks: what of the sources has not been done. `parts` counts all, once they are drawn."""
 
+    def __init__(self, flow: Flow, folder: PassFolder):
+        self.flow, self.folder = flow, folder
+        self.parts = 0
 
-def _surviving(keys: Path, earlier: Sequence[Path], output: Path) -> Path:
-    """The keys of documents that no earlier decision rejects."""
-    for path in sorted(keys.glob("*.parquet")):
-        table = pq.read_table(path, use_threads=False)
-        before = len(table)
-        for folder in earlier:
-            if (folder / path.name).exists():
-                found = pq.read_table(folder / path.name, columns=["document", "kept"], use_threads=False)
-                gone = found.filter(pc.invert(found["kept"]))["document"]
-                table = table.filter(pc.invert(pc.is_in(table["document"], value_set=gone.combine_chunks())))
-        if len(table) == before:
-            os.link(path, output / path.name)
-        else:
-            pq.write_table(table, output / path.name, compression="lz4", use_dictionary=False)
-    return output
-
-
-def _chosen_clusters(decisions: Path) -> set[int]:
-    """Of the clusters that lose documents, those with the lowest hashes."""
-    lowest = notes.Lowest(notes.CLUSTERS)
-    for path in sorted(decisions.glob("*.parquet")):
-        table = pq.read_table(path, columns=["kept", "cluster"], use_threads=False)
-        clusters = pc.unique(table.filter(pc.invert(table["kept"]))["cluster"])
-        for cluster in clusters.to_pylist():
-            number = xxhash.xxh3_64_intdigest(cluster.to_bytes(8, "little"))
-            if lowest.wants(None, number) and all(cluster != known for *_, known in lowest.groups.get(None, ())):
-                lowest.add(None, number, cluster, cluster)
-    return {cluster for _, _, cluster in lowest.rows()}
+    def tasks(self) -> Iterator[tuple[str, Batch]]:
+        progress = self.flow.progress
+        consumed = Consumed(progress.check)
+        skipped = 0
+        begun = self.folder.receipt(0) is None  # nothing to skip: counting has begun
+        for batch in batches(read(self.flow.found, self.flow.options, consumed.add), consumed):
+            done = not batch.items
+            if batch.items:
+                self.parts = batch.number + 1
+                receipt = self.folder.receipt(batch.number)
+                done = receipt is not None and receipt["digest"] == batch.digest
+            if not begun and done:
+                skipped += batch.consumed
+                continue
+            if not begun:
+                begun = True
+                self.flow.importing(skipped)
+            if done:
+                progress.advance(batch.consumed)
+            else:
+                yield batch.name(), batch
