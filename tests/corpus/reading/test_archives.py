@@ -253,6 +253,26 @@ def test_broken_archives(tmp_path, packing, damage):
         assert found.texts[:2] == whole[:2] or packing in ("tar.bz2", "txt.gz")
 
 
+@pytest.mark.parametrize("packing", ["zip", "tar", "tar.gz", "tar.zst"])
+def test_damage_anywhere_ends_in_a_reject(tmp_path, packing):
+    path = tmp_path / f"a.{packing}"
+    if packing == "zip":
+        write_zip(path, FILES)
+    else:
+        path.write_bytes(PACKINGS[packing](tar_bytes(FILES)))
+    content = path.read_bytes()
+    reasons = set()
+    for seed in range(300):
+        noise, damaged = random.Random(seed), bytearray(content)
+        for _ in range(noise.choice([1, 3, 20])):
+            damaged[noise.randrange(len(damaged))] = noise.randrange(256)
+        if seed % 4 == 0:
+            del damaged[noise.randrange(len(damaged)) :]
+        path.write_bytes(damaged)
+        reasons.update(reason for _, reason in read_all(path).reasons)
+    assert "corrupt archive" in reasons
+
+
 def test_encrypted_members(tmp_path):
     path = write_zip(tmp_path / "a.zip", {"a.txt": "locked", "b.txt": "open"})
     content = bytearray(path.read_bytes())

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.corpus.reading.reading import read_all
+from workbench.corpus.reading.languages import language_code
 from workbench.corpus.sources import expand
 
 MIB = 1 << 20
@@ -19,7 +20,7 @@ ROWS = [
     {"text": "A text.", "language": "eng_Latn", "license": None},
     {"text": "Text", "language": None, "license": "MIT"},
 ]
-EXPECTED = [("Ein Text.", "de", "CC0-1.0"), ("A text.", "eng", None), ("Text", None, "MIT")]
+EXPECTED = [("Ein Text.", "de", "CC0-1.0"), ("A text.", "en", None), ("Text", None, "MIT")]
 
 
 def write(path, rows):
@@ -52,6 +53,15 @@ def test_rows_keep_what_belongs_to_them(tmp_path, name):
     assert [(one.text, one.language or None, one.licence or None) for one in found.documents] == EXPECTED
     assert [(one.source, one.position) for one in found.documents] == [(name, n) for n in range(3)]
     assert found.advanced == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("stated", "code"),
+    [("en", "en"), ("EN-gb", "en"), ("zho_Hans", "zh"), ("German", "de"), ("C++", "c++"), ("Python", "python"),
+     ("tok", "tok"), (" ", None), ("", None), ("x" * 50, None)],
+)  # fmt: skip
+def test_languages_in_one_form(stated, code):
+    assert language_code(stated) == code
 
 
 @pytest.mark.parametrize("name", NAMES)

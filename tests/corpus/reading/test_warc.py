@@ -138,6 +138,20 @@ def test_broken_crawls(tmp_path, name, damage):
     assert ("corrupt WARC" in {reason for _, reason in found.reasons}) or len(found.documents) == len(EXPECTED)
 
 
+@pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
+def test_damage_anywhere_ends_in_a_reject(tmp_path, name):
+    pack = gzip.compress if name.endswith("gz") else bytes
+    content = b"".join(map(pack, crawl()))
+    reasons = set()
+    for seed in range(300):
+        noise, damaged = random.Random(seed), bytearray(content)
+        for _ in range(noise.choice([1, 5, 40])):
+            damaged[noise.randrange(len(damaged))] = noise.randrange(256)
+        (tmp_path / name).write_bytes(damaged)
+        reasons.update(reason for _, reason in read_all(tmp_path / name).reasons)
+    assert "corrupt WARC" in reasons
+
+
 def test_a_stop_is_heard_inside_a_crawl(tmp_path):
     (tmp_path / "a.warc").write_bytes(b"".join(crawl()) * 3000)
 

@@ -11,6 +11,7 @@ import dataclasses
 import gzip
 import io
 import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -30,7 +31,10 @@ NESTED_ONCE = 2
 MEMBER_BUFFER_BYTES = 64 << 10
 PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}
 ENCRYPTED = 0x1
-BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
+BROKEN = (
+    EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, struct.error,
+    LookupError, ValueError, OverflowError, NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 Read = Callable[[Entry], Iterator[Raw | Reject]]
 
@@ -41,13 +45,13 @@ def read_zip(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
         size = file.seek(0, io.SEEK_END)
         try:
             archive = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        except BROKEN as error:
             raise _unsound(entry, error) from None
         growth = Growth(entry.name, entry.options, lambda: size, entry.growth)
         seen = 0
         with archive:
             for info in archive.infolist():
-                if info.is_dir() or info.external_attr >> 28 == 0o12:  # a symbolic link
+                if not info.filename or info.is_dir() or info.external_attr >> 28 == 0o12:  # a symbolic link
                     continue
                 member = _member(entry, info.filename, info.file_size)
                 if isinstance(member, Reject) or member is None:
@@ -62,7 +66,7 @@ def read_zip(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
                     entry.advance(info.compress_size)
                 try:
                     opened = archive.open(info)
-                except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                except BROKEN as error:
                     yield _broken_member(member, error)
                     continue
                 yield from _contents(
@@ -184,7 +188,7 @@ class _Stream(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         try:
             data = self._stream.read(BLOCK_BYTES if size is None or size < 0 else size)
-        except (*BROKEN, NotImplementedError, RuntimeError) as error:
+        except BROKEN as error:
             raise _unsound(self._entry, error) from None
         except OSError as error:
             if error.errno is not None:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from workbench.corpus.reading.encodings import byte_order_mark, decode, find_encoding
+from workbench.corpus.reading.languages import language_code
 from workbench.corpus.reading.raw import NoText
 
 MAX_EXPANDED_BYTES = 64 << 20  # of the chapters together; the longest novels take 5 MiB
@@ -46,7 +47,7 @@ def epub_text(data: bytes) -> tuple[str, str | None, str | None]:
     text = "\n\n".join(chapter for chapter in chapters if chapter)
     if not text:
         raise NoText("EPUB without text", f"{len(chapters)} chapters hold no text.")
-    return text, language.partition("-")[0].lower() or None, rights[:100] or None
+    return text, language_code(language), rights[:100] or None
 
 
 class _Files:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from workbench.corpus.reading.encodings import decode
 from workbench.corpus.reading.entry import Entry
+from workbench.corpus.reading.languages import language_code
 from workbench.corpus.reading.pieces import LongLine, lines, pieces, too_long
 from workbench.corpus.reading.raw import Raw, Reject, UnusableFile
 from workbench.corpus.reading.text import utf8_blocks
@@ -20,7 +20,6 @@ CSV_CELL_FACTOR = 2  # a cell that is longer than a document is cut; the parser 
 LANGUAGE_KEYS = ("language", "lang")
 LICENCE_KEYS = ("license", "licence", "licenses")
 REMEDY = "Name the one that holds the text with --text-field."
-_CODE = re.compile(r"[A-Za-z]{2,3}(?=$|[-_])")
 
 
 def read_jsonl(entry: Entry) -> Iterator[Raw | Reject]:
@@ -132,12 +131,9 @@ def cell(
 
 
 def language_in(row: Mapping[str, Any]) -> str | None:
-    """The language that a row says it is in: a code, or a name in lower case."""
-    for key in LANGUAGE_KEYS:
-        if isinstance(value := row.get(key), str) and 0 < len(value) <= 40:
-            code = _CODE.match(value)
-            return (code.group() if code else value).lower()
-    return None
+    """The language that a row says it is in."""
+    stated = (row.get(key) for key in LANGUAGE_KEYS)
+    return next((code for value in stated if isinstance(value, str) and (code := language_code(value))), None)
 
 
 def licence_in(row: Mapping[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from workbench.corpus.reading.encodings import byte_order_mark, codec_of, is_text
 from workbench.corpus.reading.entry import BLOCK_BYTES, Entry, printable
+from workbench.corpus.reading.languages import language_code
 from workbench.corpus.reading.raw import MAX_BINARY_BYTES, Kind, Raw, Reject, UnusableFile
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _unsound(entry: Entry, number: int, error: BaseException) -> UnusableFile:
 def _language(record: WarcRecord) -> str | None:
     """What Common Crawl found: its WET names languages by ISO 639-3, one or several."""
     found = record.headers.get("WARC-Identified-Content-Language") or ""
-    return None if not found or "," in found else _SHORT.get(found, found)
+    return None if "," in found else language_code(found)
 
 
 def _reject(entry: Entry, record: Any, reason: str, excerpt: str, number: int) -> Reject:
@@ -137,13 +138,3 @@ def _reject(entry: Entry, record: Any, reason: str, excerpt: str, number: int) -
 def _source(entry: Entry, record: Any) -> str:
     address = record.headers.get("WARC-Target-URI") or ""
     return f"{entry.name}:{printable(address)}" if address else entry.name
-
-
-# Common Crawl's codes (ISO 639-3) of the languages that its pages are mostly in, as ISO 639-1.
-_SHORT = {
-    "ara": "ar", "bul": "bg", "cat": "ca", "ces": "cs", "dan": "da", "deu": "de", "ell": "el", "eng": "en",
-    "fas": "fa", "fin": "fi", "fra": "fr", "heb": "he", "hin": "hi", "hrv": "hr", "hun": "hu", "ind": "id",
-    "ita": "it", "jpn": "ja", "kor": "ko", "lit": "lt", "nld": "nl", "nor": "no", "pol": "pl", "por": "pt",
-    "ron": "ro", "rus": "ru", "slk": "sk", "slv": "sl", "spa": "es", "srp": "sr", "swe": "sv", "tha": "th",
-    "tur": "tr", "ukr": "uk", "vie": "vi", "zho": "zh",
-}  # fmt: skip
