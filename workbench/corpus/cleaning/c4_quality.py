@@ -33,9 +33,13 @@ class C4Quality(Step):
     name: ClassVar[str] = "c4-quality"
 
     end_marks: str = Field('.?!"', description="What a line must end with, one of these; empty: with anything.")
-    min_words: int = Field(5, ge=0, description="Fewest words of a line.")
-    max_word_length: int = Field(1000, ge=1, description="Longest word of a line, in characters.")
-    min_sentences: int = Field(3, ge=0, description="Fewest sentences in the lines that are left.")
+    min_words: int = Field(5, ge=0, description="Fewest words of a line.", json_schema_extra={"unit": "words"})
+    max_word_length: int = Field(
+        1000, ge=1, description="Longest word of a line, in characters.", json_schema_extra={"unit": "characters"}
+    )
+    min_sentences: int = Field(
+        3, ge=0, description="Fewest sentences in the lines that are left.", json_schema_extra={"unit": "sentences"}
+    )
     citations: bool = Field(False, description="Leave [1], [edit] and [citation needed] in the text.")
     javascript: bool = Field(False, description="Keep lines with the word Javascript.")
     policies: bool = Field(False, description="Keep lines about cookies and terms of use.")

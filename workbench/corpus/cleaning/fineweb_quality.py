@@ -50,7 +50,9 @@ class FineWebQuality(Step):
 
     min_ended_lines: float = Field(0.12, ge=0, le=1, description="Smallest share of lines with an end mark at the end.")
     max_short_lines: float = Field(0.67, ge=0, le=1, description="Largest share of short lines.")
-    short_line: int = Field(30, ge=0, description="Characters up to which a line is short.")
+    short_line: int = Field(
+        30, ge=0, description="Characters up to which a line is short.", json_schema_extra={"unit": "characters"}
+    )
     max_repeated: float = Field(0.1, ge=0, le=1, description="Largest share of characters in repeated lines.")
     max_line_feeds: float = Field(0.3, ge=0, description="Most line feeds for a word.")
 

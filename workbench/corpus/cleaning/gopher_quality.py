@@ -29,15 +29,27 @@ class GopherQuality(Step):
 
     name: ClassVar[str] = "gopher-quality"
 
-    min_words: int = Field(50, ge=0, description="Fewest words.")
-    max_words: int = Field(100_000, ge=1, description="Most words.")
-    min_word_length: float = Field(3, ge=0, description="Smallest mean length of the words, in characters.")
-    max_word_length: float = Field(10, ge=0, description="Largest mean length of the words, in characters.")
+    min_words: int = Field(50, ge=0, description="Fewest words.", json_schema_extra={"unit": "words"})
+    max_words: int = Field(100_000, ge=1, description="Most words.", json_schema_extra={"unit": "words"})
+    min_word_length: float = Field(
+        3,
+        ge=0,
+        description="Smallest mean length of the words, in characters.",
+        json_schema_extra={"unit": "characters"},
+    )
+    max_word_length: float = Field(
+        10,
+        ge=0,
+        description="Largest mean length of the words, in characters.",
+        json_schema_extra={"unit": "characters"},
+    )
     max_symbols: float = Field(0.1, ge=0, description="Most hashes for a word, and most ellipses.")
     max_bullet_lines: float = Field(0.9, ge=0, le=1, description="Largest share of lines that begin with a bullet.")
     max_ellipsis_lines: float = Field(0.3, ge=0, le=1, description="Largest share of lines that end in an ellipsis.")
     min_lettered_words: float = Field(0.8, ge=0, le=1, description="Smallest share of words with a letter in them.")
-    min_stop_words: int = Field(2, ge=0, description="Fewest of the required words that must be there.")
+    min_stop_words: int = Field(
+        2, ge=0, description="Fewest of the required words that must be there.", json_schema_extra={"unit": "words"}
+    )
     stop_words: tuple[str, ...] = Field(
         ("the", "be", "to", "of", "and", "that", "have", "with"), description="The required words."
     )

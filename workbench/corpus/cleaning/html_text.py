@@ -35,7 +35,10 @@ class HtmlText(Step):
 
     main_content: bool = Field(True, description="The main content only; else all text of the page.")
     max_elements: int = Field(
-        500_000, ge=1, description="Pages with more tags are rejected: each takes half a kilobyte of memory."
+        500_000,
+        ge=1,
+        description="Pages with more tags are rejected: each takes half a kilobyte of memory.",
+        json_schema_extra={"unit": "tags"},
     )
 
     def apply(self, document: Document) -> Verdict:
