@@ -200,6 +200,8 @@ def test_a_pretraining_names_one_corpus_or_a_mixture() -> None:
     for other in (["0.9: good=0.7, web=0.3"], ["0.8: good=0.8, web=0.2"], ["0.9: good=0.8, code=0.2"], []):
         assert pretrain(corpus=["web=0.7", "code=0.3"], phases=other).identity() != mixed.identity()
     assert recipe_from(yaml.safe_load(mixed.to_yaml())).resolved() == mixed
+    assert recipe_from(yaml.safe_load(one.to_yaml())).resolved() == one
+    assert "\ncorpus: books\n" in one.to_yaml()
     with pytest.raises(WorkbenchError, match=r"The phase at 0\.5 stands behind the one at 0\.9"):
         pretrain(corpus="a", phases=["0.9: b", "0.5: c"])
     with pytest.raises(WorkbenchError, match="gives web the weight 'lots'"):

@@ -209,6 +209,8 @@ def test_every_metric_has_a_name_and_unknown_ones_keep_theirs() -> None:
     assert order == ["reward_mean", "kl", "loss", "novel_thing"]
     assert run_metrics.of("novel_thing").label == "novel thing"
     assert run_metrics.of("loss_my_web").label == "loss on my_web"  # a corpus of a mixture
+    newest = {"eval_loss": 3.0, "eval_loss_web": 3.25, "eval_loss_code": 1.5, "value_loss": 2.0}
+    assert run_metrics.of_sources(newest) == [("web", "3.250"), ("code", "1.500")]
     for names in (*run_metrics.FIRST.values(), *run_metrics.HEADER.values()):
         for name in names:
             assert name.removeprefix("eval_") in run_metrics.METRICS

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.nearest import nearest, nearest_key
@@ -50,8 +50,12 @@ def check_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(check_name)]
 
-WeightedNames = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-"""Artifacts that a field names, each as `name` or `name=weight`; a single one may stand without a list."""
+WeightedNames = Annotated[
+    list[str],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    PlainSerializer(lambda names: names[0] if len(names) == 1 and "=" not in names[0] else names),
+]
+"""Artifacts that a field names, each as `name` or `name=weight`; a single one stands without a list."""
 
 
 class Section(BaseModel):

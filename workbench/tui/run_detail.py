@@ -102,6 +102,7 @@ def facts(run: RunRow, detail: Detail | None, now: float) -> list[tuple[str, str
         ("time left", figures.duration(left) if left is not None else None),
         ("loss", figures.loss(run.loss) if run.loss is not None and says else None),
         ("validation", figures.loss(run.eval_loss) if run.eval_loss is not None and says else None),
+        *run_metrics.of_sources(newest),
         *run_metrics.header(run.stage, newest),
         ("bits/byte", figures.loss(newest["eval_bits_per_byte"]) if "eval_bits_per_byte" in newest else None),
         ("tokens/s", figures.count(run.tokens_per_second) if run.tokens_per_second else None),
@@ -114,6 +115,7 @@ def facts(run: RunRow, detail: Detail | None, now: float) -> list[tuple[str, str
         found += [
             ("parameters", figures.count(estimate.get("parameters"))),
             ("tok/param", figures.rate(estimate.get("tokens_per_parameter"))),
+            ("epochs", _epochs(estimate.get("epochs") or {})),
             ("est. memory", figures.size(estimate.get("memory_bytes"))),
             ("est. time", figures.duration(estimate["seconds"]) if estimate.get("seconds") else None),
         ]
@@ -123,6 +125,13 @@ def facts(run: RunRow, detail: Detail | None, now: float) -> list[tuple[str, str
         ("made", f"{run.produces}/{safe.line(run.artifact)}" if run.artifact else None),
     ]
     return [(name, value) for name, value in found if value]
+
+
+def _epochs(passes: Mapping[str, float]) -> str:
+    """How often each corpus is gone through."""
+    if len(passes) == 1:
+        return f"{next(iter(passes.values())):.3g}"
+    return ", ".join(f"{safe.line(name)} {each:.3g}" for name, each in passes.items())
 
 
 def clock(moment: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench import figures
+from workbench.tui import safe
 
 EVAL = "eval_"  # how the name of a figure on held-out data begins
 OF_SOURCE = "loss_"  # how that of the loss on one corpus of a mixture does
@@ -103,6 +104,16 @@ def unit(stage: str, name: str) -> str:
 def reading(name: str, value: float) -> str:
     """A value as it is shown."""
     return f"{value:.1%}" if of(name).share else figures.reading(value)
+
+
+def of_sources(newest: Mapping[str, float]) -> list[tuple[str, str]]:
+    """(corpus of a mixture, its held-out loss)."""
+    begin = EVAL + OF_SOURCE
+    return [
+        (safe.line(name.removeprefix(begin)), figures.loss(value))
+        for name, value in newest.items()
+        if name.startswith(begin)
+    ]
 
 
 def header(stage: str, newest: Mapping[str, float]) -> list[tuple[str, str]]:
