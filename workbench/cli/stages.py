@@ -97,7 +97,10 @@ EXAMPLES = {
     "orpo": ["workbench orpo --base smol --preferences pairs --name smol-orpo"],
     "kto": ["workbench kto --base smol-sft --preferences marks --name smol-kto"],
     "merge-adapter": ["workbench merge-adapter smol-sft --name smol-merged"],
-    "export": ["workbench export base --quantization q8_0 --name base-q8"],
+    "export": [
+        "workbench export base --quantization q8_0 --name base-q8",
+        "workbench export base --quantization mlx-4bit --name base-mac",
+    ],
 }
 
 
