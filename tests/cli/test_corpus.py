@@ -100,3 +100,32 @@ def test_wrong_words(project: Project, words: tuple[str, ...], status: int, sent
     assert done.returncode == status
     assert sentence.replace("?", "") in done.stderr.replace("\n       ", " ")
     assert "Traceback" not in done.stderr
+
+
+def test_an_import_that_ended_goes_on(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("short")
+    (tmp_path / "long.yaml").write_text("- {step: length, min_characters: 1000}\n")
+    words = ("import", tmp_path / "short.txt", "--clean", tmp_path / "long.yaml", "--name", "short")
+    first = run(project, *words)
+    assert first.returncode == 1
+    assert "The corpus would be empty" in first.stderr
+    (failed,) = [path for path in project.runs.iterdir() if "short.txt" in (path / "recipe.yaml").read_text()]
+    (failed / "work").mkdir()  # as a stop or a full disk leaves it
+    again = run(project, *words)
+    assert again.stderr.startswith(f"import: going on with {failed.name}")
+    assert "The corpus would be empty" in again.stderr
+
+
+def test_a_list_of_words_is_part_of_what_a_corpus_is(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A badword here.")
+    (tmp_path / "b.txt").write_text("A fine word here.")
+    (tmp_path / "words.txt").write_text("badword\n")
+    (tmp_path / "listed.yaml").write_text("- {step: words, file: words.txt, max_count: 0}\n")
+    words = ("import", tmp_path / "a.txt", tmp_path / "b.txt", "--clean", tmp_path / "listed.yaml", "--json")
+    first = json.loads(run(project, *words, "--name", "listed").stdout)
+    assert first["metrics"]["funnel"][1]["rejected"] == 1
+    assert json.loads(run(project, *words, "--name", "listed").stdout)["skipped"]
+    (tmp_path / "words.txt").write_text("otherword\n")
+    second = json.loads(run(project, *words, "--name", "listed").stdout)
+    assert not second["skipped"]
+    assert second["metrics"]["funnel"][1]["rejected"] == 0

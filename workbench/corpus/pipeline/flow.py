@@ -76,9 +76,11 @@ class Flow:
 
     def _open(self) -> None:
         """Use the folder where it is of this very work, else empty it."""
-        described = [LAYOUT, plain(self.steps), repr(self.options.max_document_bytes), self.keep_rejects]
-        described.append([(file.name, file.given) for file in self.found.files])
-        mark = xxhash.xxh3_128_hexdigest(json.dumps(described, default=str).encode(errors="surrogatepass"))
+        described = [LAYOUT, plain(self.steps), self.options.max_document_bytes, self.keep_rejects]
+        digest = xxhash.xxh3_128(repr(described).encode(errors="surrogatepass"))
+        for file in self.found.files:
+            digest.update(f"{file.name}\0{file.given}\0".encode(errors="surrogatepass"))
+        mark = digest.hexdigest()
         path = self.folder / "of.json"
         if not path.exists() or json.loads(path.read_text()) != mark:
             durable.fresh_directory(self.folder)
