@@ -56,7 +56,7 @@ class Language(Step):
             first, second = (*detect_fast(sample, n_results=2, cutoff=1 << 30), ("", 1 << 30), ("", 1 << 30))[:2]
             if second[1] - first[1] >= _SURE_RANKS and (not self.languages or first[0] in self.languages):
                 return first[0], 1.0
-        sample = " ".join(_sample(text, _SECOND_CHARACTERS).split())
+        sample = " ".join(_sample(text, _SECOND_CHARACTERS).split()).encode("utf-8", "replace").decode("utf-8")
         if not sample:
             return "", 0.0
         found = _fasttext().detect(sample, model="lite")[0]
