@@ -12,8 +12,8 @@ NAMES = [
 ]  # fmt: skip
 PARTS = [
     b'{"text": "', b'"}\n', b"text\n", b"text,id\n", b'"', b",", b"\n", b"\r\n", b"\0", b"\xff\xfe", b"\xef\xbb\xbf",
-    b"\xe9", b"<p>", b"WARC/1.0\r\n", b"PK\x03\x04", b"%PDF-1.4\n", b"\x1f\x8b\x08\x00", b"BZh9", b"\xfd7zXZ\x00", b"(\xb5/\xfd",
-    b"PAR1", b"ARROW1", b'{"cells": [', b"words of a text ", b"\x1b]52;c;cm0=\x07", b"<|endoftext|>",
+    b"\xe9", b"<p>", b"WARC/1.0\r\n", b"PK\x03\x04", b"%PDF-1.4\n", b"\x1f\x8b\x08\x00", b"BZh9", b"\xfd7zXZ\x00",
+    b"(\xb5/\xfd", b"PAR1", b"ARROW1", b'{"cells": [', b"words of a text ", b"\x1b]52;c;cm0=\x07", b"<|endoftext|>",
 ]  # fmt: skip
 
 

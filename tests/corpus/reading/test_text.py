@@ -152,6 +152,10 @@ def test_source_code(tmp_path):
         "c.rs": ("// Permission is hereby granted, free\n// of charge, to any person\nfn main() {}\n", "rust", "MIT"),
         "Makefile": ("all:\n\techo\n", "makefile", None),
         "d.R": ("x <- 1\n", "r", None),
+        "e.m": ("#import <UIKit/UIKit.h>\n@implementation A\n@end\n", "objective-c", None),
+        "f.m": ("x = ones(3);\n", "matlab", None),
+        "g.v": ("Lemma a : 1 = 1.\nProof. reflexivity. Qed.\n", "coq", None),
+        "h.v": ("module a(input b);\nendmodule\n", "verilog", None),
     }
     for name, (text, _, _) in files.items():
         (tmp_path / name).write_text(text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from workbench.corpus.cleaning.step import Document
 from workbench.corpus.reading.encodings import WIDE, byte_order_mark, codec_of, decode, find_encoding, fits
+from workbench.corpus.reading.languages import code_language
 from workbench.corpus.reading.licences import licence_of_code, licence_of_page
 from workbench.corpus.reading.pieces import LongLine, pieces, too_long
 from workbench.corpus.reading.raw import Extracted, NoText, Raw, Reject
@@ -43,7 +44,7 @@ def extract(raw: Raw, max_bytes: int) -> Iterator[Extracted | Reject]:
             text,
             raw.source,
             raw.position,
-            language=raw.language or found.language,
+            language=found.language or raw.language,
             licence=raw.licence or found.licence,
             markup=markup,
         )
@@ -79,7 +80,8 @@ def _extracted(raw: Raw) -> _Text:
 
             return _Text(notebook_text(text), bad, language="jupyter notebook")
         case "code":
-            return _Text(text, bad, licence=None if raw.cut else licence_of_code(text))
+            language = code_language(raw.language, text)
+            return _Text(text, bad, language, licence=None if raw.cut else licence_of_code(text))
         case "html":
             return _Text(text, bad, licence=licence_of_page(text))
     return _Text(text, bad)

@@ -28,6 +28,20 @@ _KNOWN = {
 }  # fmt: skip
 _CODES = {name: code for code, names in _KNOWN.items() for name in names.split()}
 
+# Endings that two programming languages share: what the file's name says, signs of the other, the other.
+_SIGNS = {
+    "matlab": (re.compile(r"^\s*(?:@interface|@implementation|@import|#import)\b", re.MULTILINE), "objective-c"),
+    "verilog": (re.compile(r"^\s*(?:Proof|Qed|Lemma|Theorem|Require|Inductive)\b", re.MULTILINE), "coq"),
+}
+
+
+def code_language(named: str | None, text: str) -> str | None:
+    """The programming language of a text, whose file's name says that it is `named`."""
+    if named not in _SIGNS:
+        return named
+    sign, other = _SIGNS[named]
+    return other if sign.search(text) else named
+
 
 def language_code(stated: str) -> str | None:
     """`en-GB`, `eng_Latn` and `English` are `en`; what is not known stays as it is, in lower case."""
