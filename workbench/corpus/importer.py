@@ -11,7 +11,7 @@ from workbench.corpus.cleaning.presets import steps_of
 from workbench.corpus.pipeline.flow import Flow, Outcome
 from workbench.corpus.pipeline.funnel import READ
 from workbench.corpus.pipeline.passes import AnyStep
-from workbench.corpus.pipeline.pool import Pool, cores
+from workbench.corpus.pipeline.pool import Pool, usual_workers
 from workbench.corpus.progress import ProgressReport
 from workbench.corpus.reading import ReadOptions
 from workbench.corpus.sources import Expansion, expand
@@ -32,7 +32,7 @@ def import_corpus(
     """
     steps = steps_of(recipe)
     found = expand(recipe.sources)
-    with Pool(recipe.workers or cores(), progress.check, warn) as pool:
+    with Pool(recipe.workers or usual_workers(), progress.check, warn) as pool:
         flow = Flow(
             found=found,
             sources=recipe.sources,

@@ -72,7 +72,7 @@ class ImportRecipe(Recipe):
         None,
         ge=1,
         le=1024,
-        description="Processes side by side; as many as there are cores, if not set.",
+        description="Processes side by side; if not set, as many as there are cores, and memory for them.",
         json_schema_extra=NOT_IDENTITY,
     )
 
