@@ -168,6 +168,10 @@ def test_source_code(tmp_path):
     [
         ("/* SPDX-License-Identifier: GPL-2.0-only */", "GPL-2.0-only"),
         (
+            "<!-- SPDX-License-Identifier: (LGPL-2.1+ OR GPL-3.0) AND MIT -->",
+            "(LGPL-2.1-or-later OR GPL-3.0-only) AND MIT",
+        ),
+        (
             "/* This program is free software; you can redistribute it and/or modify\n * it under the terms of the GNU "
             "General\n * Public License as published by the Free Software Foundation; either\n * version 2 of the "
             "License, or (at your option) any later version. */",

@@ -7,6 +7,7 @@ import re
 HEADER_CHARACTERS = 4096
 
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+\-() ]{2,80})")
+_OLD = re.compile(r"\b([AL]?GPL-\d\.\d)(\+?)(?=$|[\s()])")  # names that SPDX has given up
 _MARKS = re.compile(r"^[\s#*/;%!\-\"'.(){}|<>]+|[\s#*/]+$", re.MULTILINE)
 _GNU = re.compile(r"gnu (lesser |library |affero )?general public license")
 _VERSION = re.compile(r"(?:version|v\.?) ?(\d(?:\.\d)?)")
@@ -33,7 +34,8 @@ def licence_of_code(text: str) -> str | None:
     """The SPDX expression for what the start of a source file says; None where that is not clear."""
     start = text[:HEADER_CHARACTERS]
     if stated := _SPDX.search(start):
-        return stated[1].strip().removesuffix("*/").strip() or None
+        found = _OLD.sub(lambda old: f"{old[1]}-{'or-later' if old[2] else 'only'}", stated[1].strip(" -"))
+        return found or None
     if "icen" not in start and "ermission" not in start and "edistribution" not in start and "ublic" not in start:
         return None
     words = " ".join(_MARKS.sub("", start).lower().split())
