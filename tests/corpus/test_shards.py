@@ -67,6 +67,8 @@ def test_layout_on_disk(folder):
     assert np.fromfile(folder / "00000.ds", "<u2").tolist() == [*range(30), *range(30)]
     assert np.fromfile(folder / "00000.ds.index", "<u8").tolist() == [30, 60]
     assert np.fromfile(folder / "00001.ds.index", "<u8").tolist() == [5]
+    assert np.fromfile(folder / "00000.ds.keys", "<u8").tolist() == [0, 1]
+    assert np.fromfile(folder / "00001.ds.keys", "<u8").tolist() == [2]
 
 
 def test_reading_inside_a_file_copies_nothing(folder):
@@ -96,7 +98,7 @@ def test_unfinished_folder(tmp_path):
         Shards(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["00000.ds", "00000.ds.index", "00001.ds"])
+@pytest.mark.parametrize("name", ["00000.ds", "00000.ds.index", "00000.ds.keys", "00001.ds"])
 def test_truncated_file(folder, name):
     path = folder / name
     path.write_bytes(path.read_bytes()[:-2])
@@ -104,7 +106,7 @@ def test_truncated_file(folder, name):
         Shards(folder)
 
 
-@pytest.mark.parametrize("name", ["00000.ds", "00000.ds.index", "00001.ds"])
+@pytest.mark.parametrize("name", ["00000.ds", "00000.ds.index", "00000.ds.keys", "00001.ds"])
 def test_missing_file(folder, name):
     (folder / name).unlink()
     with pytest.raises(WorkbenchError, match=f"{name}: the file is missing"):
