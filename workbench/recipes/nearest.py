@@ -45,9 +45,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 
-def nearest(given: str, choices: Sequence[str]) -> str:
-    """'Did you mean …?' where something is near, else the list of what there is."""
-    near = difflib.get_close_matches(given, choices, 1, cutoff=0.6)
+def nearest(given: str, choices: Sequence[str], *, likeness: float = 0.6) -> str:
+    """'Did you mean …?' where something is near (`likeness` is difflib's, from 0 to 1), else the list of what there
+    is."""
+    near = difflib.get_close_matches(given, choices, 1, cutoff=likeness)
     return f"Did you mean {near[0]}?" if near else listed(choices)
 
 
