@@ -9,7 +9,10 @@ from textual.pilot import Pilot
 
 from engines.mlx import engine as mlx_engine
 from tests.tui.drive import loaded, until, words_of
+from workbench import registry
 from workbench.errors import WorkbenchError
+from workbench.recipes.fields import recipe_fields
+from workbench.recipes.sft import SftRecipe
 from workbench.store.project import Project
 from workbench.tui import choices
 from workbench.tui.app import WorkbenchApp
@@ -78,6 +81,15 @@ def test_each_stage_has_the_engines_that_run_it() -> None:
     assert [*choices.engines("export", None)] == ["llamacpp", "mlx"]
     assert [*choices.engines("merge-adapter", "pytorch")] == ["pytorch"]
     assert [*choices.engines("pretrain", "pytorch")] == ["pytorch", "mlx"]
+
+
+def test_a_number_format_says_whose_it_is() -> None:
+    [field] = [field for field in recipe_fields(SftRecipe) if field.name == "quantize_base"]
+    assert choices.options(field, None, "sft") == [
+        ("none", ""), ("nf4", "engine pytorch"), ("mlx-4bit", "engine mlx"), ("mlx-8bit", "engine mlx"),
+    ]  # fmt: skip
+    for name, of in (("nf4", "pytorch"), ("mlx-4bit", "mlx")):
+        assert name in registry.engine(of).capabilities().weight_formats
 
 
 async def test_the_chat_opens_its_model_with_the_engine_that_is_chosen(

@@ -16,6 +16,8 @@ from workbench.tui.draft import Draft
 from workbench.tui.live import Live
 
 Option = tuple[str, str]  # value, what is known of it
+FORMATS = {"nf4": "engine pytorch", "mlx-8bit": "engine mlx", "mlx-4bit": "engine mlx"}
+"""Number format -> the engine that has it."""
 
 
 def options(item: RecipeField, live: Live | None, stage: str) -> list[Option]:
@@ -31,7 +33,8 @@ def options(item: RecipeField, live: Live | None, stage: str) -> list[Option]:
         return _panels(live)
     if not item.artifact:
         unset = [("", "not set")] if item.type is bool and item.default is None else []
-        return [*unset, *((value, "") for value in item.choices or (("true", "false") if item.type is bool else ()))]
+        values = item.choices or (("true", "false") if item.type is bool else ())
+        return [*unset, *((value, FORMATS.get(value, "")) for value in values)]
     nothing = [] if item.required else [("", "none")]
     if live is None:
         return nothing
