@@ -98,7 +98,7 @@ class C4Quality(Step):
         words = len(line.split(None, self.min_words))  # counted no further than it takes
         if citations:
             line = _CITATION.sub("", line)
-        if self.end_marks and (not line.endswith(tuple(self.end_marks)) or line.endswith(_ELLIPSIS)):
+        if self.end_marks and (not line or line[-1] not in self.end_marks or line.endswith(_ELLIPSIS)):
             return line, "no end mark", ""
         if words < self.min_words:
             return line, "few words", ""

@@ -88,6 +88,8 @@ class FineWebQuality(Step):
             if share > self.max_repeated:
                 spans, limit = repetitions(_FILLED_LINE, text), self.max_repeated
                 return Verdict("rejected", "characters in repeated lines", share, limit, "max_repeated", spans)
+        if feeds <= self.max_line_feeds * len(text.split()):
+            return None  # there are at least as many words as white space parts
         words = len(document.words)
         if words and feeds / words > self.max_line_feeds:
             spans = matches(_LINE_FEED, text)

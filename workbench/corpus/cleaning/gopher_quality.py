@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -112,10 +113,16 @@ class GopherQuality(Step):
             limit = self.min_lettered_words
             return Verdict("rejected", "words without letters", share, limit, "min_lettered_words", spans)
         found = 0
-        for number in split_words(" ".join(self.stop_words)).hashes if self.min_stop_words else ():
+        for number in _numbers(self.stop_words) if self.min_stop_words else ():
             found += bool((words.hashes == number).any())
             if found >= self.min_stop_words:
                 return None
         if found < self.min_stop_words:
             return Verdict("rejected", "few required words", found, self.min_stop_words, "min_stop_words")
         return None
+
+
+@cache
+def _numbers(words: tuple[str, ...]) -> np.ndarray:
+    """uint64 [words]"""
+    return split_words(" ".join(words)).hashes

@@ -85,7 +85,8 @@ class GopherRepetition(Step):
             if not len(sizes) or most * int(sizes.max()) <= limit * len(text):
                 continue
             numbers = words.n_grams(n)
-            if _at_most(numbers) * int(sizes.max()) <= limit * len(text):
+            most = min(most, _at_most(numbers))
+            if most * int(sizes.max()) <= limit * len(text):
                 continue
             _, firsts, counts = _alike(numbers)
             most = int(counts.max())
@@ -106,13 +107,12 @@ class GopherRepetition(Step):
         least = min(getattr(self, f"duplicate_{n}_grams") for n in _DUPLICATE) * len(text)
         if again_count * int(words.spanned(_DUPLICATE[0]).max()) <= least:
             return None
-        sums = np.concatenate(([0], np.cumsum(words.lengths)))
         places = np.arange(len(numbers))  # of n-grams that may be there twice; longer ones begin at some of them
         for n in _DUPLICATE:
             order, firsts, counts = _alike(numbers)
             repeated = np.ones(len(numbers), bool)
             repeated[firsts] = False
-            bound = _covered(places[repeated], n, sums)
+            bound = _covered(places[repeated], n, words.sums)
             # Repeated longer n-grams lie within repeated shorter ones, so that this bounds them all.
             if all(bound <= getattr(self, f"duplicate_{m}_grams") * len(text) for m in _DUPLICATE if m >= n):
                 return None
@@ -122,7 +122,7 @@ class GopherRepetition(Step):
             limit = getattr(self, parameter)
             if bound > limit * len(text):
                 counted = _left_to_right(places.tolist(), numbers.tolist(), n)
-                value = _covered(np.array(counted, np.int64), n, sums) / len(text)
+                value = _covered(np.array(counted, np.int64), n, words.sums) / len(text)
                 if value > limit:
                     spans = runs_of_words(words, ((place, place + n) for place in counted))
                     return Verdict("rejected", f"repeated {n}-grams", value, limit, parameter, spans)

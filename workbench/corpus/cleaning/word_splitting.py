@@ -50,6 +50,7 @@ class Words:
     stops: np.ndarray
     hashes: np.ndarray  # uint64: the same for the same word, in every text
     kinds: np.ndarray  # uint8: bits of the classes of the word's characters
+    sums: np.ndarray  # int64 [words + 1]: characters of all words before
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -71,8 +72,7 @@ class Words:
 
     def spanned(self, n: int) -> np.ndarray:
         """int64 [words - n + 1, or 0]: characters of every `n` words in a row."""
-        sums = np.concatenate(([0], np.cumsum(self.lengths)))
-        return sums[n:] - sums[:-n]
+        return self.sums[n:] - self.sums[:-n]
 
     def n_grams(self, n: int) -> np.ndarray:
         """uint64 [words - n + 1, or 0]: a number for every `n` words in a row, the same for the same words."""
@@ -102,7 +102,7 @@ def split_words(text: str) -> Words:
     starts = np.flatnonzero(begins)
     if not len(starts):
         none = np.zeros(0, np.int64)
-        return Words(none, none, np.zeros(0, np.uint64), np.zeros(0, np.uint8))
+        return Words(none, none, np.zeros(0, np.uint64), np.zeros(0, np.uint8), np.zeros(1, np.int64))
     # A word ends where the next begins or white space does; white space has no bits, so a word's stretch of classes
     # may reach to the next word.
     kinds = np.bitwise_or.reduceat(classes, starts)
@@ -110,7 +110,9 @@ def split_words(text: str) -> Words:
     ends = filled.copy()
     ends[:-1] &= begins[1:] | ~filled[1:]
     stops = np.flatnonzero(ends) + 1
-    return Words(starts, stops, _hashes(characters, starts, stops), kinds)
+    sums = np.zeros(len(starts) + 1, np.int64)
+    np.cumsum(stops - starts, out=sums[1:])
+    return Words(starts, stops, _hashes(characters, starts, stops), kinds, sums)
 
 
 def _begins(characters: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -141,44 +143,51 @@ def _begins(characters: np.ndarray, classes: np.ndarray) -> np.ndarray:
 def _mark_inner_signs(characters: np.ndarray, classes: np.ndarray, runs: np.ndarray, begins: np.ndarray) -> None:
     """Say in `begins` which signs between two word characters, and what follows them, begin a word."""
     firsts, afters = runs[:, 0], runs[:, 1]
-    lone = afters - firsts == 1
-    sign = characters[firsts]
+    if not len(firsts):
+        return
+    role = _roles_of(characters[firsts])
+    before, after = characters[firsts - 1], characters[afters]
     left, right = classes[firsts - 1] & _LETTER_BIT != 0, classes[afters] & _LETTER_BIT != 0
-    contracts = lone & left & right & _among(sign, "'’")
-    parts = lone & right & _among(sign, "/:=<>")
-    parts |= lone & left & right & (sign == ord(","))
-    parts |= lone & (right | ~left) & (sign == ord("-"))
-    dot = sign == ord(".")
-    parts |= ~lone & dot & (characters[afters - 1] == ord("."))
-    parts |= lone & dot & (_ascii_case(characters[firsts - 1]) == -1) & (_ascii_case(characters[afters]) == 1)
-    parts |= ~contracts & ((sign > 127) | (characters[afters - 1] > 127))
+    lone = afters - firsts == 1
+    contracts = lone & left & right & (role == _APOSTROPHE)
+    parts = right & (role == _BEFORE_LETTER)
+    parts |= left & right & (role == _COMMA)
+    parts |= (right | ~left) & (role == _HYPHEN)
+    dots = role == _DOT
+    if dots.any():
+        parts |= dots & (before - ord("a") < 26) & (after - ord("A") < 26)  # unsigned: smaller ones wrap around
+    parts &= lone
+    if not lone.all():
+        parts |= ~lone & dots & (characters[afters - 1] == ord("."))
+    if characters.itemsize > 1:
+        parts |= ~contracts & ((characters[firsts] > 127) | (characters[afters - 1] > 127))
     begins[firsts[parts]] = True
     begins[afters[parts]] = True
     joins = ~(parts | contracts)
-    begins[firsts[joins & lone]] = False
+    begins[firsts[joins]] = False
     begins[afters[joins]] = False
-    for first, after in zip(firsts[joins & ~lone].tolist(), afters[joins & ~lone].tolist(), strict=True):
-        begins[first:after] = False
+    for place in np.flatnonzero(joins & ~lone).tolist():
+        begins[firsts[place] : afters[place]] = False
     apostrophes = firsts[contracts]
     begins[apostrophes + 1] = False
-    negations = apostrophes[(characters[apostrophes - 1] == ord("n")) & (characters[apostrophes + 1] == ord("t"))]
+    negations = apostrophes[(before[contracts] == ord("n")) & (after[contracts] == ord("t"))]
     begins[negations] = False
     begins[negations - 1] = True
 
 
-def _ascii_case(characters: np.ndarray) -> np.ndarray:
-    """int8 [characters]: 1 for a capital letter of ASCII, -1 for a small one."""
-    capital = (characters >= ord("A")) & (characters <= ord("Z"))
-    small = (characters >= ord("a")) & (characters <= ord("z"))
-    return capital.astype(np.int8) - small
+# What a sign may do between two word characters.
+_STAYS, _BEFORE_LETTER, _COMMA, _HYPHEN, _DOT, _APOSTROPHE = range(6)
+_ROLES = np.full(129, _STAYS, np.uint8)  # by character; the last for those beyond ASCII
+_ROLES[[ord(sign) for sign in "/:=<>"]] = _BEFORE_LETTER
+_ROLES[[ord(sign) for sign in ",-.'"]] = _COMMA, _HYPHEN, _DOT, _APOSTROPHE
 
 
-def _among(characters: np.ndarray, chosen: str) -> np.ndarray:
-    found = np.zeros(len(characters), bool)
-    for character in chosen:
-        if ord(character) <= np.iinfo(characters.dtype).max:
-            found |= characters == ord(character)
-    return found
+def _roles_of(signs: np.ndarray) -> np.ndarray:
+    if signs.itemsize == 1:
+        return _ROLES[signs]
+    roles = _ROLES[np.minimum(signs, 128)]
+    roles[signs == ord("’")] = _APOSTROPHE
+    return roles
 
 
 def _hashes(characters: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
