@@ -21,6 +21,7 @@ from engines.companions import copy_companions
 from engines.export_check import (
     CHUNK_TOKENS,
     CheckFailed,
+    LogitReport,
     Logits,
     Reference,
     as_plain,
@@ -69,6 +70,8 @@ class _Stop(Exception):
 
 
 class _Export:
+    """One export's inputs, read and found fit, and its steps."""
+
     def __init__(self, recipe: ExportRecipe, job: Job, reporter: Reporter):
         self.recipe, self.reporter = recipe, reporter
         self.folder, self.output = job.inputs["model"], durable.fresh_directory(job.output)
@@ -126,7 +129,7 @@ class _Export:
         durable.write_json(self.output / "check.json", report)
         self.reporter.emit(Finished(report=report))
 
-    def _compared(self, model: Any, count: int, number_type: str, most: float) -> Any:
+    def _compared(self, model: Any, count: int, number_type: str, most: float) -> LogitReport:
         """The logits of `model` against the checkpoint's; raises `CheckFailed` if they are not the same."""
 
         def progress(done: int, total: int) -> None:
@@ -211,9 +214,7 @@ class _Export:
             raise CheckFailed("its chat template is not the checkpoint's.")
         ends = end_ids(self.folder, self.tokenizer)
         if lost := ends - set(tokenizer.eos_token_ids):
-            raise CheckFailed(
-                f"mlx-lm does not stop at token {min(lost)}, where the checkpoint does."
-            )
+            raise CheckFailed(f"mlx-lm does not stop at token {min(lost)}, where the checkpoint does.")
         return {
             "strings": len(AWKWARD_STRINGS),
             "chat_template": "none" if self.tokenizer.chat_template is None else "same",
@@ -240,7 +241,7 @@ def _kinds(model: Any, quantization: str) -> dict[str, str]:
 
 
 def _refuse_what_cannot_fit(folder: Path) -> None:
-    """Raises `WorkbenchError` if memory or disk cannot hold what the export needs."""
+    """Raises `WorkbenchError` if the memory cannot hold what the check needs."""
     numbers = 0
     for path in folder.glob("model*.safetensors"):
         with safe_open(path, "np") as file:
