@@ -10,7 +10,7 @@ import xxhash
 from workbench.corpus.pipeline.parts import MAX_ROWS
 from workbench.corpus.reading import Raw, Reject
 
-FIRST_BYTES = 256 << 10  # the first part is small, so that there is something to see at once; each next one doubles
+FIRST_BYTES = 64 << 10  # the first part is small, so that there is something to see at once; each next one doubles
 BATCH_BYTES = 8 << 20
 
 

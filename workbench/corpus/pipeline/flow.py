@@ -184,12 +184,12 @@ class Flow:
     def _gather(self, last: int, parts: int, groups: int, output: Path) -> None:
         """The tables beside the documents, from what the parts noted."""
         for name in TABLES:
-            files = []
+            passes = []
             for number in range(last + 1):
                 count = groups if number == last else parts
                 paths = (self._pass(number) / name / f"{part:06d}.parquet" for part in range(count))
-                files += [path for path in paths if path.exists()]
-            notes.gather(name, files, output, self.keep_rejects)
+                passes.append([path for path in paths if path.exists()])
+            notes.gather(name, passes, output, self.keep_rejects)
             self.progress.check()
 
     # ------------------------------------------------------------------ decisions

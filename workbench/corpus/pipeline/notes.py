@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,27 +108,34 @@ class Notes:
             writer.close()
 
 
-def gather(name: str, files: Iterable[Path], output: Path, keep_rejects: int) -> None:
-    """The table `name` in the folder `output`, of what the parts' `files` hold; all in the order of the documents.
+def gather(name: str, passes: Sequence[Sequence[Path]], output: Path, keep_rejects: int) -> None:
+    """The table `name` in the folder `output`, of what the files of each pass hold; all in the order of the documents.
 
-    Texts are read again for the chosen rows alone: memory stays within a part's, and 50 bytes a row.
+    Texts are read again for the chosen rows alone: memory stays within a row group a pass, and 50 bytes a row.
     """
-    files = list(files)
-    chosen = _chosen(name, files, keep_rejects)
+    chosen = _chosen(name, [file for files in passes for file in files], keep_rejects)
     writer = RowWriter(output / f"{name}.parquet", TABLES[name])
-    # Passes have a file each for one part: they are read together, so that the order is that of the documents.
-    for _, group in sorted(_by_part(files).items()):
-        rows: list[tuple[int, int, tuple[Any, ...]]] = []
-        for file in group:
-            wanted = chosen.get(file)
-            if wanted:
-                for place, row in enumerate(pq.read_table(file, use_threads=False).to_pylist()):
-                    if place in wanted:
-                        values = tuple(row.values())
-                        rows.append((values[0], len(rows), values[2:]))
-        for _, _, values in sorted(rows, key=lambda item: item[:2]):
-            writer.add(values)
+    for _, values in heapq.merge(*(_rows(files, chosen) for files in passes), key=lambda row: row[0]):
+        writer.add(values)
     writer.close()
+
+
+def _rows(files: Sequence[Path], chosen: dict[Path, set[int]]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """(ordinal, row) of the chosen rows of one pass, whose files follow each other as the documents do."""
+    for path in files:
+        wanted = sorted(chosen.get(path, ()))
+        if not wanted:
+            continue
+        begin = 0
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                end = begin + file.metadata.row_group(group).num_rows
+                inside = [place - begin for place in wanted if begin <= place < end]
+                if inside:
+                    for row in file.read_row_group(group, use_threads=False).take(inside).to_pylist():
+                        ordinal, _, *values = row.values()
+                        yield ordinal, tuple(values)
+                begin = end
 
 
 def _chosen(name: str, files: list[Path], keep_rejects: int) -> dict[Path, set[int]]:
@@ -158,13 +165,6 @@ def _members(files: list[Path]) -> dict[Path, set[int]]:
             if seen[cluster] <= CLUSTER_MEMBERS:
                 chosen.setdefault(file, set()).add(place)
     return chosen
-
-
-def _by_part(files: list[Path]) -> dict[str, list[Path]]:
-    parts: dict[str, list[Path]] = {}
-    for file in files:
-        parts.setdefault(file.stem, []).append(file)
-    return parts
 
 
 def excerpt(
