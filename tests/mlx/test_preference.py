@@ -11,7 +11,7 @@ pytest.importorskip("trl", reason="trl is not installed: pip install 'llm-workbe
 
 from engines.mlx import preference
 from engines.pytorch.preference_stage import preference_losses
-from tests.mlx.tuning import Both, check_resuming, linked, open_both
+from tests.mlx.tuning import Both, check_compiled, check_resuming, linked, open_both
 from tests.pytorch.tuning_workspace import RECIPES, TuningWorkspace, write_model, write_preferences
 from workbench.contract import Finished, Job
 from workbench.corpus.chats.training_data import mark_rows, pair_rows
@@ -95,3 +95,12 @@ def test_a_run_learns_and_stopped_and_resumed_is_never_stopped(
     assert report["eval_loss"] != report["eval_loss_before"]
     if not settings:  # six steps move an adapter little
         assert report["eval_reward_margin"] > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["reward", "dpo", "orpo", "kto"])
+def test_a_compiled_step_gives_the_same_losses(
+    tuning: TuningWorkspace, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    steps = {"schedule__max_steps": 2, "batch__per_device_batch_size": 4}
+    check_compiled(lambda name: tuning.job(stage, name, PAIRS, **SMALL | steps), monkeypatch)

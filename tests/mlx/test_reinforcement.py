@@ -22,7 +22,7 @@ from engines.mlx.post_training import Workplace
 from engines.pytorch import rewards
 from engines.pytorch.ppo.method import PpoMethod
 from engines.reinforcement.prompts import Prompt, read_prompts
-from tests.mlx.tuning import check_resuming
+from tests.mlx.tuning import check_compiled, check_resuming
 from tests.pytorch import test_grpo, test_ppo
 from tests.pytorch.conftest import Listener
 from tests.pytorch.letter_e import make_world, share
@@ -294,3 +294,14 @@ def test_ppo_raises_the_reward_near_the_reference(world: Path, tmp_path: Path) -
     report = listener.all(Finished)[-1].report
     assert report["eval_reward_mean"] > report["eval_reward_mean_before"] + 0.25
     assert report["eval_kl"] < 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+def test_a_compiled_step_gives_the_same_losses(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    module: Any = test_ppo if stage == "ppo" else test_grpo
+    few = {"schedule.max_steps": 2, "generation.max_completion_length": 6}
+    more = {"ppo.num_mini_batches": 1} if stage == "ppo" else {"num_iterations": 2, "beta": 0.1}
+    check_compiled(lambda name: module.job_of(world, tmp_path / name, **SMALL | few | more), monkeypatch)

@@ -15,7 +15,7 @@ from engines.mlx import MlxEngine, sft
 from engines.mlx.folders import open_causal_lm
 from engines.pytorch import PyTorchEngine, folders
 from engines.pytorch import sft as torch_sft
-from tests.mlx.tuning import Both, check_resuming, linked, open_both
+from tests.mlx.tuning import Both, check_compiled, check_resuming, linked, open_both
 from tests.pytorch.conftest import Listener
 from tests.pytorch.tuning_workspace import TuningWorkspace, write_chats, write_model
 from workbench.contract import Finished, Job, Metrics, Sample, Sampling
@@ -239,13 +239,5 @@ def test_what_it_cannot_do_is_said_before_work_starts(tuning: TuningWorkspace) -
 def test_a_compiled_step_gives_the_same_losses(
     tuning: TuningWorkspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
-    """MLX has a C++ compiler build the kernels on a CPU: that takes a minute or more."""
-    losses = {}
-    for compiled in (False, True):
-        monkeypatch.setattr("engines.mlx.device.compiles", lambda _, answer=compiled: answer)
-        listener = Listener()
-        job = tuning.job("sft", f"compiled-{compiled}", CHATS, schedule__max_steps=4, **SMALL | settings)
-        MlxEngine().run(job, listener)
-        losses[compiled] = listener.losses()
-        assert listener.all(Finished)[0].report["compiled"] == compiled
-    assert losses[True] == pytest.approx(losses[False], rel=1e-5)
+    steps = {"schedule__max_steps": 4}
+    check_compiled(lambda name: tuning.job("sft", name, CHATS, **SMALL | settings | steps), monkeypatch)

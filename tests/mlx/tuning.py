@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from mlx.utils import tree_flatten
 
@@ -139,6 +140,21 @@ def check_resuming(job_of: Callable[[str], Job], *, stop_after: int = 5) -> tupl
     seconds = {name: report[name] for name in report if "second" in name}
     assert second.all(Finished)[0].report | seconds == report
     return whole, whole_job
+
+
+def check_compiled(job_of: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled steps give the losses of steps that are not.
+
+    MLX has a C++ compiler build the kernels on a CPU: that takes half a minute or more.
+    """
+    losses = {}
+    for compiled in (False, True):
+        monkeypatch.setattr("engines.mlx.device.compiles", lambda _, answer=compiled: answer)
+        listener = Listener()
+        MlxEngine().run(job_of(f"compiled-{compiled}"), listener)
+        losses[compiled] = listener.losses()
+        assert listener.all(Finished)[0].report["compiled"] == compiled
+    assert losses[True] == pytest.approx(losses[False], rel=1e-5)
 
 
 def digest(job: Job) -> str:
