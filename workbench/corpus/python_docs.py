@@ -22,6 +22,8 @@ CODE_LINE = re.compile(
 )
 LEGAL = re.compile(r"copyright|permission to use|licen[sc]e", re.IGNORECASE)
 
+BLOCKS = ("body", "orelse", "handlers", "finalbody")  # where statements hold others; their expressions hold none
+
 
 def module_text(source: bytes, name: str) -> str:
     """The docstrings and comments of the module `name` as text; "" if it has none.
@@ -61,8 +63,8 @@ def _docstrings(node: ast.AST, prefix: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"{_heading(node, prefix)}\n\n{inspect.cleandoc(text)}"
     else:
         inner = prefix
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, (ast.stmt, ast.ExceptHandler)):
+    for block in BLOCKS:
+        for child in getattr(node, block, ()):
             yield from _docstrings(child, inner)
 
 
