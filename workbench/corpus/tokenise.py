@@ -15,7 +15,8 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import xxhash
 
 from workbench import durable
 from workbench.corpus import documents, sampling
+from workbench.corpus.documents import RowGroup
 from workbench.corpus.encoding import choose_encoder
 from workbench.corpus.parts import Tokenising, encode_part, parts_of
 from workbench.corpus.pipeline.pool import Pool, cores
@@ -33,6 +35,7 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.corpus import ShardsRecipe
 
 COMPARED_BYTES = 1 << 20  # 0.3 s in the slower encoder
+COMPARED_GROUPS = 8  # that those are drawn from: to read the whole corpus for them would take minutes
 ALONE_BYTES = 8 << 20  # a second of work; starting a process takes half of one
 PLAN = "plan.json"
 
@@ -111,17 +114,16 @@ def _prepared(corpus: Path, tokenizer_folder: Path, work: Path, progress: Progre
         what = f"The tokenizer in {tokenizer_folder} names no token that begins or ends a document."
         raise WorkbenchError(what, "Bring it in again: workbench import-tokenizer adds what is lacking.")
     parts = parts_of(corpus)
-    groups = [(group.file, group.number, group.rows, group.bytes) for part in parts for group in part]
+    groups = [group for part in parts for group in part]
     made_from = {
-        "corpus": xxhash.xxh3_128_hexdigest(json.dumps(groups).encode()),
+        "corpus": xxhash.xxh3_128_hexdigest(json.dumps([astuple(group) for group in groups]).encode()),
         "tokenizer": xxhash.xxh3_128_hexdigest((tokenizer_folder / "tokenizer.json").read_bytes()),
     }
     plan = _read(work / PLAN)
     if {key: plan.get(key) for key in made_from} != made_from:
         durable.fresh_directory(work)
         progress.begin("comparing encoders")
-        sample = sampling.draw(corpus, COMPARED_BYTES, piece_characters=4096)
-        plan = {**made_from, "encoder": choose_encoder(tokenizer_folder, sample).name}
+        plan = {**made_from, "encoder": choose_encoder(tokenizer_folder, _sample(corpus, groups)).name}
         durable.write_json(work / PLAN, plan)
     for unfinished in work.glob(".part-*.tmp"):
         unfinished.unlink()
@@ -135,6 +137,15 @@ def _prepared(corpus: Path, tokenizer_folder: Path, work: Path, progress: Progre
         eos=eos,
         parts=parts,
     )
+
+
+def _sample(corpus: Path, groups: Sequence[RowGroup]) -> Iterator[str]:
+    """Pieces of documents from a few row groups, spread over the corpus."""
+    chosen = groups[:: -(-len(groups) // COMPARED_GROUPS)]
+    share = sampling.Share(min(1.0, COMPARED_BYTES / sum(max(group.bytes, 1) for group in chosen)))
+    for group in chosen:
+        for text in documents.read_row_group(corpus, group).column("text").to_pylist():
+            yield from (piece for piece in sampling.pieces(text, 4096) if share.take(len(piece)))
 
 
 def _read(path: Path) -> dict[str, Any]:
