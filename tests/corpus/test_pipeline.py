@@ -181,8 +181,8 @@ def test_a_projects_own_presets(tmp_path):
 
 def test_a_recipe_holds_the_steps():
     recipe = presets.resolved(ImportRecipe(sources=["a"], min_characters=30))
-    assert [entry["step"] for entry in recipe.clean if isinstance(entry, dict)] == ["normalise", "length", "exact-duplicates"]
     assert isinstance(recipe.clean, list)
+    assert [entry["step"] for entry in recipe.clean] == ["normalise", "length", "exact-duplicates"]
     assert recipe.clean[1] == {"step": "length", "version": 1, "min_characters": 30, "max_characters": None}
     assert presets.resolved(recipe) == recipe
     assert recipe.identity() != presets.resolved(ImportRecipe(sources=["a"])).identity()
