@@ -182,8 +182,8 @@ def test_a_projects_own_presets(tmp_path):
 def test_a_recipe_holds_the_steps():
     recipe = presets.resolved(ImportRecipe(sources=["a"], min_characters=30))
     assert isinstance(recipe.clean, list)
-    assert [entry["step"] for entry in recipe.clean] == ["normalise", "length", "exact-duplicates"]
-    assert recipe.clean[1] == {"step": "length", "version": 1, "min_characters": 30, "max_characters": None}
+    assert [entry["step"] for entry in recipe.clean] == ["html-text", "normalise", "length", "exact-duplicates"]
+    assert recipe.clean[2] == {"step": "length", "version": 1, "min_characters": 30, "max_characters": None}
     assert presets.resolved(recipe) == recipe
     assert recipe.identity() != presets.resolved(ImportRecipe(sources=["a"])).identity()
     assert ImportRecipe(sources=["a"], clean="mine.yaml").absolute(Path("/here")).clean == "/here/mine.yaml"
