@@ -265,22 +265,34 @@ def test_a_source_that_changes_between_attempts_is_read_anew(tmp_path):
     assert stage.report == fresh.report
 
 
-def test_a_source_that_vanishes_midway(stage, tmp_path, monkeypatch):
+def test_a_source_that_vanishes_midway(tmp_path, monkeypatch):
+    """The corpus without it would count as the one with it. Once it is back, the import goes on to the same bytes."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
     for name in ("a", "b", "c"):
-        path = write_rows(tmp_path / f"{name}.jsonl", 60)
+        path = write_rows(texts / f"{name}.jsonl", 60)
         path.write_text(path.read_text().replace('"text": "', f'"text": "{name} '))
+    content = (texts / "b.jsonl").read_text()
+    whole = make_stage(tmp_path, "import", {"sources": [str(texts)]}).run()
     read = reader.read_entry
 
     def vanishing(entry):
         if entry.name == "b.jsonl":
-            (tmp_path / "b.jsonl").unlink()
+            (texts / "b.jsonl").unlink()
         yield from read(entry)
 
     monkeypatch.setattr(reader, "read_entry", vanishing)
-    made = stage("import", sources=[str(tmp_path)])
-    assert made.warnings == ["b.jsonl cannot be read: No such file or directory. It was left out."]
-    assert made.report["files"] == 2
-    assert made.report["dropped"]["unreadable"] == 1
+    disturbed = make_stage(tmp_path, "import", {"sources": [str(texts)]})
+    with pytest.raises(WorkbenchError) as raised:
+        disturbed.run()
+    assert raised.value.what == "1 file went away while the import was reading: b.jsonl."
+    assert "run the same again" in raised.value.remedy
+
+    monkeypatch.setattr(reader, "read_entry", read)
+    (texts / "b.jsonl").write_text(content)
+    disturbed.run()
+    assert tree(disturbed.output) == tree(whole.output)
+    assert disturbed.report["files"] == 3
 
 
 def test_a_corpus_where_everything_is_rejected(stage, tmp_path):

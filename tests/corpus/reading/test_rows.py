@@ -234,6 +234,6 @@ def test_a_source_that_disappears_midway(tmp_path):
     (tmp_path / "2.txt").mkdir()
     rest = list(items)
     assert first.content == b"text 0"
-    assert [(item.source, item.reason) for item in rest[:2]] == [("1.txt", "unreadable"), ("2.txt", "unreadable")]
+    assert [(item.source, item.reason) for item in rest[:2]] == [("1.txt", "gone"), ("2.txt", "unreadable")]
     assert all(isinstance(item, Reject) and item.remedy for item in rest[:2])
     assert rest[2].content == b"text 3"

@@ -30,8 +30,10 @@ from workbench.corpus.pipeline.pool import Pool
 from workbench.corpus.pipeline.work import MAX_PROBLEMS, Work, clean_batch, clean_part
 from workbench.corpus.pipeline.writing import Tally, collect, groups_of, write_group
 from workbench.corpus.progress import ProgressReport
-from workbench.corpus.reading import ReadOptions, read
+from workbench.corpus.reading import GONE, ReadOptions, read
+from workbench.corpus.reading.entry import printable
 from workbench.corpus.sources import Expansion
+from workbench.errors import WorkbenchError
 
 LAYOUT = 1  # of what lies in a work folder
 COMPLETE = "complete.json"
@@ -123,9 +125,25 @@ class Flow:
             reading = _Reading(self, folder)
             for receipt in self.pool.map(clean_batch, self._work(0, do), reading.tasks()):
                 self.progress.advance(receipt["consumed"])
+            self._require_all(folder, reading.parts)
             folder.root.mkdir(exist_ok=True)
             durable.write_json(complete, reading.parts)
         return self._receipts(folder, json.loads(complete.read_text()), outcome)
+
+    def _require_all(self, folder: PassFolder, parts: int) -> None:
+        """Raises `WorkbenchError` if listed files went away before they were read.
+
+        The corpus counts as what all of them give: without some it would be taken for that once they are back.
+        """
+        read = Outcome(Funnel(), Tally())
+        self._receipts(folder, parts, read)
+        if count := read.funnel[-1].reasons[GONE]:
+            files = "1 file" if count == 1 else f"{count:,} files"
+            name = next((printable(file.name) for file in self.found.files if not file.path.exists()), "back by now")
+            raise WorkbenchError(
+                f"{files} went away while the import was reading: {name}{', ...' if count > 1 else ''}.",
+                "Bring back what is missing and run the same again: it goes on. Or go without: it begins anew.",
+            )
 
     def importing(self, done: int) -> None:
         """Count the bytes of sources from here on."""

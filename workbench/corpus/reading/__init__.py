@@ -2,6 +2,6 @@
 
 from workbench.corpus.reading.extract import extract
 from workbench.corpus.reading.raw import Extracted, Raw, ReadOptions, Reject, UnusableFile
-from workbench.corpus.reading.reader import read
+from workbench.corpus.reading.reader import GONE, read
 
-__all__ = ["Extracted", "Raw", "ReadOptions", "Reject", "UnusableFile", "extract", "read"]
+__all__ = ["GONE", "Extracted", "Raw", "ReadOptions", "Reject", "UnusableFile", "extract", "read"]

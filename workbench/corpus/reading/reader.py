@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +17,8 @@ from workbench.corpus.reading.tables import read_arrow, read_parquet
 from workbench.corpus.reading.text import read_text, read_whole
 from workbench.corpus.sources import Expansion
 from workbench.recipes.base import PYTHON_DOCS
+
+GONE = "gone"  # the reason of a file that was listed, and is there no more when its turn comes
 
 
 def read(expansion: Expansion, options: ReadOptions, advance: Callable[[int], None]) -> Iterator[Raw | Reject]:
@@ -75,7 +78,8 @@ def read_entry(entry: Entry) -> Iterator[Raw | Reject]:
     except OSError as error:
         why = error.strerror or str(error).splitlines()[0]
         remedy = "Check that you may read the file, and that its disk is sound."
-        yield Reject(entry.name, "unreadable", f"{entry.name} cannot be read: {why}.", remedy=remedy, file=entry.file)
+        reason = GONE if entry.path is not None and not os.path.exists(entry.path) else "unreadable"
+        yield Reject(entry.name, reason, f"{entry.name} cannot be read: {why}.", remedy=remedy, file=entry.file)
 
 
 def _python(entry: Entry) -> Iterator[Raw | Reject]:
