@@ -285,7 +285,7 @@ def test_a_source_that_vanishes_midway(tmp_path, monkeypatch):
     disturbed = make_stage(tmp_path, "import", {"sources": [str(texts)]})
     with pytest.raises(WorkbenchError) as raised:
         disturbed.run()
-    assert raised.value.what == "1 file went away while the import was reading: b.jsonl."
+    assert raised.value.what == "1 file went away while the import was reading; the first is b.jsonl."
     assert "run the same again" in raised.value.remedy
 
     monkeypatch.setattr(reader, "read_entry", read)

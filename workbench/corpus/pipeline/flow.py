@@ -139,9 +139,10 @@ class Flow:
         self._receipts(folder, parts, read)
         if count := read.funnel[-1].reasons[GONE]:
             files = "1 file" if count == 1 else f"{count:,} files"
-            name = next((printable(file.name) for file in self.found.files if not file.path.exists()), "back by now")
+            missing = (file for file in self.found.files if not file.path.exists())
+            first = next((f"; the first is {printable(file.name)}" for file in missing), "")
             raise WorkbenchError(
-                f"{files} went away while the import was reading: {name}{', ...' if count > 1 else ''}.",
+                f"{files} went away while the import was reading{first}.",
                 "Bring back what is missing and run the same again: it goes on. Or go without: it begins anew.",
             )
 
