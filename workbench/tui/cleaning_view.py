@@ -31,6 +31,11 @@ class FunnelRow:
     changed: int
     bytes: int  # of text that it left
 
+    @property
+    def shows_rejected(self) -> bool:
+        """Whether its examples are rejected documents, not changed ones."""
+        return bool(self.reason) or (self.rejected > 0 and not self.changed)
+
 
 def funnel(report: Mapping[str, Any]) -> list[FunnelRow]:
     """Each step in order, and below it its reasons, the most frequent first; nothing for older imports."""
@@ -82,12 +87,14 @@ def bar(share: float, *, ascii: bool) -> str:
 def examples(folder: Path, row: FunnelRow) -> list[tuple[Part, ...]]:
     """Kept examples of what was rejected for the row's reason, or of what its step changed, each to be read.
 
+    Where the step changed nothing, of what it rejected for any reason.
+
     Raises `WorkbenchError` if they cannot be read.
     """
     from workbench.corpus import looking
 
-    if row.reason:
-        return [_rejected(found) for found in looking.rejects(folder, step=row.step, reason=row.reason)]
+    if row.shows_rejected:
+        return [_rejected(found) for found in looking.rejects(folder, step=row.step, reason=row.reason or None)]
     return [_changed(found) for found in looking.changes(folder, row.step)]
 
 

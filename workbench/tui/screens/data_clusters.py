@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 
+from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.tui import actions, cleaning_view, safe
 from workbench.tui.cleaning_view import Member
@@ -74,7 +75,8 @@ class ClustersScreen(WorkbenchScreen):
             return
         self.query_one(Table).set_rows(found)
         documents = sum(map(len, found))
-        entitle(self.query_one("#clusters"), f"{len(found):,} clusters of {documents:,} documents kept as examples")
+        clusters = figures.counted(len(found), "clusters")
+        entitle(self.query_one("#clusters"), f"{clusters} of {documents:,} documents kept as examples")
         self.refresh_keys()
 
     def cells(self, members: Sequence[Member]) -> list[Text]:

@@ -125,7 +125,7 @@ class RejectsScreen(WorkbenchScreen):
         pane, reader = self.query_one("#example"), self.query_one(Reader)
         parts = self._parts()
         row = self.query_one(Table).row
-        what = "rejected" if row is not None and row.reason else "changed"
+        what = "rejected" if row is not None and row.shows_rejected else "changed"
         if self.effect is not None:
             what = "with another fate"
         entitle(pane, f"{self.shown + 1:,} of {self._count:,} examples {what}" if parts else f"no examples {what}")
