@@ -67,7 +67,7 @@ def test_the_documents(project: Project) -> None:
     shown = run(project, "corpus", "documents", "notes", "--search", "fourth kind")
     assert "⟦fourth kind⟧" in shown.stdout
     assert "\x1b" not in shown.stdout  # what a document holds reaches no terminal
-    assert "1 of 1 documents." in shown.stderr
+    assert "1 of 1 document." in shown.stderr
 
 
 def test_another_threshold(project: Project) -> None:
@@ -100,6 +100,15 @@ def test_wrong_words(project: Project, words: tuple[str, ...], status: int, sent
     assert done.returncode == status
     assert sentence.replace("?", "") in done.stderr.replace("\n       ", " ")
     assert "Traceback" not in done.stderr
+
+
+def test_one_document_from_which_nothing_was_left_out(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("A text that is alone.")
+    assert run(project, "import", tmp_path / "one.txt", "--clean", "none", "--name", "one").returncode == 0
+    shown = run(project, "corpus", "show", "one")
+    assert shown.stdout.startswith("one: 1 document, 21 B\n")
+    assert "rejects" not in shown.stderr
+    assert "corpus rejects notes" in run(project, "corpus", "show", "notes").stderr
 
 
 def test_an_import_that_ended_goes_on(project: Project, tmp_path: Path) -> None:

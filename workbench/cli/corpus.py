@@ -53,7 +53,7 @@ def show(as_json: bool, name: str) -> None:
     if as_json:
         answer({"corpus": made.id, "path": str(folder_of(project, made)), **report})
         return
-    click.echo(f"{made.id}: {report.get('documents', 0):,} documents, {size(report.get('bytes'))}\n")
+    click.echo(f"{made.id}: {_documents(report.get('documents', 0))}, {size(report.get('bytes'))}\n")
     if funnel := report.get("funnel"):
         _print_funnel(funnel)
     else:
@@ -63,7 +63,8 @@ def show(as_json: bool, name: str) -> None:
         _print_counts("language", languages)
     _print_counts("source", report.get("by_source", {}) if len(report.get("by_source", {})) > 1 else {})
     _print_counts("characters", {f"{int(least):,}…": count for least, count in report.get("lengths", {}).items()})
-    note(f"Examples of what was left out: workbench corpus rejects {name}")
+    if report.get("dropped"):
+        note(f"Examples of what was left out: workbench corpus rejects {name}")
 
 
 @corpus.command("rejects")
@@ -89,7 +90,7 @@ def rejects(as_json: bool, name: str, reason: str | None, step: str | None, limi
     if not found:
         note("Nothing was rejected.")
     elif len(found) > limit:
-        note(f"{len(found) - limit:,} more are kept as examples: --limit {len(found)} shows them.")
+        note(f"{len(found) - limit:,} more of the examples: --limit {len(found)} shows them.")
 
 
 @corpus.command("documents")
@@ -111,7 +112,7 @@ def documents(as_json: bool, name: str, search: str, language: str, limit: int) 
         told = ", ".join(filter(None, [one.language, one.licence, f"{one.characters:,} characters"]))
         click.secho(strip_controls(f"{one.number:,}  {one.source}, number {one.position} ({told})"), bold=True)
         click.echo(_marked(one.excerpt, [one.hit] if one.hit else [], blanks=False) + "\n")
-    note(f"{len(found.documents):,} of {found.total:,} documents.")
+    note(f"{len(found.documents):,} of {_documents(found.total)}.")
 
 
 @corpus.command("try")
@@ -153,7 +154,8 @@ def try_settings(as_json: bool, name: str, settings: tuple[str, ...], limit: int
         )  # fmt: skip
         return
     of = "" if effect.documents == effect.sampled else f" (of {effect.sampled:,}: the others take more than a second)"
-    click.echo(f"Of {effect.documents:,} sampled documents{of} {effect.kept_after:,} are kept, ", nl=False)
+    verb = "is" if effect.kept_after == 1 else "are"
+    click.echo(f"Of {_documents(effect.documents, 'sampled ')}{of} {effect.kept_after:,} {verb} kept, ", nl=False)
     click.echo(f"before {effect.kept_before:,}.\n")
     rows = [[step, f"{old:,}", f"{new:,}", f"{new - old:+,}"] for step, (old, new) in effect.funnel.items()]
     table(("step", "rejected before", "after", "change"), rows, right=("rejected before", "after", "change"))
@@ -166,6 +168,10 @@ def try_settings(as_json: bool, name: str, settings: tuple[str, ...], limit: int
             click.secho(strip_controls(f"\n{title} ({was}{fate.step}: {verdict.reason}{numbers})"), bold=True)
             click.echo(strip_controls(f"  {fate.document.source}, number {fate.document.position}"))
             click.echo(_marked(fate.document.text, verdict.spans))
+
+
+def _documents(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind}document{'s' if number != 1 else ''}"
 
 
 def _open(name: str) -> tuple[Project, Artifact]:
