@@ -253,6 +253,18 @@ async def test_hundred_columns_are_drawn_only_where_they_are_seen(project: Proje
         assert screen.chosen is screen.grid.heads[11]
 
 
+async def test_the_terminal_may_become_narrower_and_wider_again(measured: Project, app_on: AppOn) -> None:
+    async with app_on(measured).run_test(size=(200, 50)) as pilot:
+        screen = await at_bench(pilot)
+        wide = list(screen.grid.seen)
+        for width, height in ((80, 24), (200, 50), (60, 20), (120, 36)):
+            await pilot.resize_terminal(width, height)
+            await pilot.pause()
+            assert len(screen.grid.columns) == len(screen.grid.seen) + 1
+            assert "◆ base" in text_of(pilot)
+        assert 1 < len(screen.grid.seen) < len(wide)
+
+
 async def test_panels_are_chosen_and_a_new_benchmark_appears_by_itself(measured: Project, app_on: AppOn) -> None:
     async with app_on(measured).run_test(size=(120, 36)) as pilot:
         screen = await at_bench(pilot)
@@ -330,6 +342,11 @@ async def test_a_cell_opens_what_flipped_and_keys_show_the_rest(measured: Projec
         assert screen.query_one(Reader).has_focus
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, BenchScreen))
+        await pilot.press("left", "enter")  # the baseline's own cell
+        await until(pilot, lambda: isinstance(pilot.app.screen, ItemsScreen) and pilot.app.screen.read)
+        screen = pilot.app.screen
+        assert isinstance(screen, ItemsScreen)
+        assert "open a cell beside the baseline's" in str(screen.why_not_flipped())
 
 
 async def test_answers_and_programs_are_shown_as_text(measured: Project, app_on: AppOn) -> None:

@@ -125,7 +125,7 @@ class ItemsScreen(WorkbenchScreen):
 
     def why_not_flipped(self, _: str = "") -> str | None:
         if self.baseline is None:
-            return "There is no other model to flip against: choose a baseline with b in the grid."
+            return "There is no other model to flip against: open a cell beside the baseline's in the grid."
         return None if any(one.flipped for one in self.items) else "No item flipped between the two."
 
     def do_flipped(self, _: str = "") -> None:

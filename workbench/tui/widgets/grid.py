@@ -47,6 +47,9 @@ class Grid(Table, inherit_bindings=False):
         self.corner = corner
         self.heads: Sequence[Any] = ()
         self.left = 1  # the first of the columns that move; the one at 0 stays
+        self.seen: Sequence[
+            int
+        ] = ()  # places of the columns that are laid out; a resize is drawn once before `on_resize`
         self._wide = self.LEAST
         self._names = self.NAMES[0]
 
@@ -67,15 +70,6 @@ class Grid(Table, inherit_bindings=False):
         """The column under the cursor; None in an empty grid."""
         return self.heads[self.column] if self.column < len(self.heads) else None
 
-    @property
-    def seen(self) -> list[int]:
-        """Places of the columns that are on the screen."""
-        room = self.scrollable_content_region.width - self._names
-        fitting = max(1, room // (self._wide + GAP))
-        if not self.heads:
-            return []
-        return [0, *range(self.left, min(len(self.heads), self.left + max(fitting - 1, 1)))]
-
     def _lay_out(self) -> None:
         """As many columns as fit; what is left over makes them wider."""
         width = self.scrollable_content_region.width
@@ -89,6 +83,8 @@ class Grid(Table, inherit_bindings=False):
         if self.column and not left <= self.column < left + moving:
             left = self.column if self.column < left else self.column - moving + 1
         self.left = max(1, left)
+        shown = max(1, (width - names) // (self._wide + GAP))
+        self.seen = [0, *range(self.left, min(len(self.heads), self.left + max(shown - 1, 1)))] if self.heads else []
         self.columns = (
             Column(title=self.corner, width=names),
             *(Column(title="", width=self._wide) for _ in self.seen),
