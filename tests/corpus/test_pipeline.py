@@ -244,6 +244,9 @@ def test_a_moved_threshold(looked_at):
     assert effect.now_rejected == []
     stricter = trial.move({"length.max_characters": 300}, seconds=60)
     assert stricter.funnel["length"][1] - stricter.funnel["length"][0] == len(stricter.now_rejected) > 0
+    # However slow the machine, it is not about a handful of documents.
+    hurried = Trial(made.output, entries).move({"length.min_characters": 50}, seconds=0)
+    assert (hurried.documents, hurried.sampled) == (50, 100)
     # The same as an import with that threshold.
     assert stricter.kept_after == sum(100 <= len(document.text) <= 300 for document in trial.sample)
 
