@@ -265,6 +265,9 @@ def test_many_bad_files_are_summed_up(stage, folder):
     assert made.report["dropped"] == {"binary": 9}
     assert len(made.warnings) == 6
     assert made.warnings[-1] == "4 more files were left out; the rejects name them."
+    for n in range(6, 9):
+        (folder / f"zeros-{n}.txt").unlink()
+    assert stage("import", sources=[str(folder)]).warnings[-1] == "1 more file was left out; the rejects name them."
 
 
 # ------------------------------------------------------------------ nothing but what is bad

@@ -60,8 +60,9 @@ def _warn(outcome: Outcome, found: Expansion, warn: Callable[[str], None]) -> No
         warn(note)
     for what, _ in outcome.problems[:MAX_WARNINGS]:
         warn(f"{what} It was left out.")
-    if outcome.left_out > MAX_WARNINGS:
-        warn(f"{outcome.left_out - MAX_WARNINGS} more files were left out; the rejects name them.")
+    if more := max(outcome.left_out - MAX_WARNINGS, 0):
+        files = "1 more file was" if more == 1 else f"{more:,} more files were"
+        warn(f"{files} left out; the rejects name them.")
     if outcome.tally.repaired:
         count = "1 document" if outcome.tally.repaired == 1 else f"{outcome.tally.repaired:,} documents"
         warn(f"{count} had bytes that are not UTF-8; each became the character U+FFFD.")
