@@ -81,6 +81,7 @@ def test_what_does_not_fit_into_the_context_is_cut_counted_and_shown(ready: tupl
         (("--panel", "mine"), 1, "There is no task called 'hellaswg'.", "Did you mean hellaswag?"),
         (("--panel", "nine"), 1, "There is no panel called 'nine'.", "mine"),
         (("--tasks", "arc_easy", "--limit", "0"), 2, "limit", "1"),
+        (("--tasks", ""), 2, "--tasks names no task.", "panel"),
         (("--tasks", "text:empty.txt"), 1, "empty.txt is empty.", "text"),
         (("--tasks", "arc_easy", "--shots", "90"), 1, "arc_easy is to show 90 worked examples", "--few-shot FILE"),
         (("--tasks", "my-rx", "--shots", "1"), 1, "my-rx is to show 1 worked example, and has none", "leave --shots"),

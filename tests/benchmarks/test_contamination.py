@@ -246,6 +246,19 @@ def test_the_verb(trained: tuple[Project, list[Item]]) -> None:
     assert [(hit["item"], hit["places"][0]["source"]) for hit in found["touched"]] == [("7", "0.txt")]
 
 
+def test_of_items_that_are_all_too_short_no_share_is_said(
+    trained: tuple[Project, list[Item]], catalog: Catalog
+) -> None:
+    project, _ = trained
+    brief = questions(random.Random(9), n=12, words=5)
+    add_benchmark(project, catalog, add_model(project, catalog, "brief"), {"arc": brief})
+    done = run(project, "contamination", "brief", "--corpus", "other")
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("arc"))
+    assert line.split()[3:7] == ["12", "0", "not", "told"]
+    assert line.split()[-1] == "12"  # too short
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

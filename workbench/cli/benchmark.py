@@ -31,6 +31,8 @@ def command() -> click.Command:
     ) -> None:
         given = {name: value for name, value in values.items() if value is not None}
         named = [_absolute(part) for text in tasks for part in text.split(",") if part]
+        if tasks and not named:
+            raise WrongUsage("--tasks names no task.", "Name some, or leave it out to take the panel's.")
         if given.get("name") and (len(models) > 1 or checkpoints):
             raise WrongUsage("--name names one benchmark, and several are to be made.", "Leave --name out.")
         recipes = []

@@ -57,7 +57,7 @@ def _print(found: Contamination) -> None:
                 str(task.gram),
                 f"{task.n:,}",
                 f"{task.touched:,}",
-                f"{task.touched / task.n:.1%}" if task.n else "",
+                f"{task.touched / task.n:.1%}" if task.n > task.too_short else "not told",
                 _score(task.metric, task.all),
                 _score(task.metric, task.clean),
                 _score(task.metric, task.dirty),
