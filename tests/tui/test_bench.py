@@ -147,8 +147,8 @@ def test_numbers_fit_into_their_cells() -> None:
     assert written == ["0.980", "7.55", "15.5", "195", "12346", "3e9"]
     signed = [bench.short_signed("acc", value) for value in (0.125, -1.0, 0.0001)]
     assert signed == ["+12.5", "−100.0", "±0.0"]
-    assert [bench.short_signed("bits_per_byte", value) for value in (0.431, 0.031, -0.00021)] == [
-        "+.431", "+.031", "−2e-04",
+    assert [bench.short_signed("bits_per_byte", value) for value in (0.431, 0.031, -0.0011, -0.00021, 0.0)] == [
+        "+.431", "+.031", "−.001", "−2e-4", "±.000",
     ]  # fmt: skip
 
 

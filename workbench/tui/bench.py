@@ -223,7 +223,10 @@ def short(metric: str, value: float) -> str:
 
 def short_signed(metric: str, difference: float) -> str:
     """In at most five columns, mostly: +3.2 of a share, else three digits (+.031); ±0.0 where nothing of it is seen."""
-    text = short(metric, abs(difference))
+    size = abs(difference)
+    text = short(metric, size)
+    if len(text) > 4 and 0 < size < 0.1 and not report.unit(metric):  # one digit of it, or the columns do not suffice
+        text = f"{size:.1g}" if size >= 0.001 else f"{size:.0e}".replace("e-0", "e-")
     text = text[1:] if len(text) > 4 and text.startswith("0.") else text
     return f"{'+' if difference >= 0 else '−'}{text}" if text.strip("0.") else f"±{text}"
 
