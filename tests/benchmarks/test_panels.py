@@ -56,6 +56,7 @@ def test_a_project_has_its_own(tmp_path: Path) -> None:
     [
         ("tasks: [", "is not valid YAML"),
         ("- piqa", "holds no panel"),
+        ("description: x", "holds no panel. Give it a list `tasks`"),
         ("tasks: []", "tasks"),
         ("tasks: piqa", "should be a list"),
         ("tasks: [piqa, {task: gsm8k, shot: 5}]", "task 2: Unknown key 'shot' in the TaskChoice. Did you mean shots?"),

@@ -80,7 +80,7 @@ def parse(text: str, where: str) -> Panel:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise WorkbenchError(f"{where} is not valid YAML: {reason}.", "Mend it, or copy a built-in panel.") from None
-    if not isinstance(plain, dict):
+    if not isinstance(plain, dict) or "tasks" not in plain:
         raise WorkbenchError(f"{where} holds no panel.", "Give it a list `tasks`, and a `description`.")
     place = where
     try:
