@@ -206,3 +206,24 @@ def test_parts_of_a_character_are_tokens_without_text(made: tuple[Path, dict, di
     assert b"".join(token.bytes for token in tokens) == "a 漢字 é".encode()
     assert sum(token.text == "" for token in tokens) >= 4
     assert document_tokens(made[3], "<|eos|>")[0].bytes != b"<|eos|>"  # a text brings no special token in
+
+
+async def test_documents_are_marked_for_a_classifier(project: Project, corpus: Artifact, app_on: AppOn) -> None:
+    from workbench.corpus import marks
+
+    app = app_on(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        app.push_screen(RecordsScreen(next(item for item in app.live.artifacts if item.id == "stories")))
+        await until(pilot, lambda: isinstance(app.screen, RecordsScreen) and app.screen.record is not None)
+        await pilot.press("y")
+        await pilot.press("n")
+        await pilot.press("y")
+        await until(pilot, lambda: "2 good, 1 bad" in text_of(pilot))
+        await pilot.press("z")
+        await until(pilot, lambda: "1 good, 1 bad" in text_of(pilot))
+        await pilot.press("n")  # the cursor is back on that row
+    found = marks.read(marks.file_of(project.root))
+    assert [(mark.row, mark.label) for mark in found] == [(0, "good"), (1, "bad"), (2, "bad")]
+    assert found[0].text.startswith("Story 0.")
+    assert found[0].corpus == "stories"

@@ -53,6 +53,10 @@ class Reviews:
         self.say(row, None)
         return row
 
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._said)
+
     def status(self, row: int) -> str:
         """ "accepted", "rejected" or "new"."""
         said = self.accepted.get(row)

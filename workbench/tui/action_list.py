@@ -178,8 +178,14 @@ ACTIONS = (
         help="Only rows that hold all these words. In a corpus language:de is one, and licence:MIT.",
     ),
     Action(id="records.tokens", key="t", title="Tokens", help="The document as tokens."),
-    Action(id="records.accept", key="y", title="Accept", help="This made-up row is good: it may be trained on."),
-    Action(id="records.reject", key="n", title="Reject", help="This made-up row is no good."),
+    Action(
+        id="records.accept", key="y", title="Accept",
+        help="This made-up row is good: it may be trained on. A document: an example of good ones, for a classifier.",
+    ),
+    Action(
+        id="records.reject", key="n", title="Reject",
+        help="This made-up row is no good. A document: an example of bad ones.",
+    ),
     Action(id="records.undo", key="z", title="Undo", help="Take back the last yes or no.", footer=False),
     Action(
         id="records.rejects", key="x", title="Left out",

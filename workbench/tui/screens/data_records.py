@@ -14,11 +14,11 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from workbench.errors import WorkbenchError
-from workbench.store.catalog import open_catalog
 from workbench.tui import actions, cleaning_view, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.records import Record, Records
 from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.screens.data_reviewing import Reviewing
 from workbench.tui.widgets.reader import Reader
 from workbench.tui.widgets.table import Column, Table
 
@@ -38,7 +38,7 @@ MOST_FOUND = 10_000  # rows of a search: nobody reads more
 REST_SECONDS = 0.08  # of the cursor, before a row that is not in memory is read
 
 
-class RecordsScreen(WorkbenchScreen):
+class RecordsScreen(Reviewing, WorkbenchScreen):
     """Wide: rows and reader side by side. Narrow: one above the other; `+` gives the reader the screen."""
 
     PLACE = "records"
@@ -64,7 +64,7 @@ class RecordsScreen(WorkbenchScreen):
         self.found: Sequence[int] | None = None  # by a search; None: all rows are shown
         self.searched = 0.0  # share of the set that the search has gone through
         self.record: Record | None = None
-        self.reviews: Any = None  # `preferences.reviews.Reviews`, of rows that wait for a yes or no
+        self.reviews: Any = None  # `Reviews` of rows that wait for a yes or no, `CorpusMarks` of documents
         self._loading: set[int] = set()
         self._resting: Timer | None = None
 
@@ -98,6 +98,10 @@ class RecordsScreen(WorkbenchScreen):
             folder = project.folder(self.item.kind) / self.item.id
             records = Records(self.item.kind, folder)
             self.rejects = _rejects(folder)
+            if self.item.kind == "corpus":
+                from workbench.tui.corpus_marks import CorpusMarks
+
+                return records, CorpusMarks(project, self.item.id, records)
             if self.item.kind == "chats" and len(records) and records.record(0).status:
                 from workbench.preferences.reviews import Reviews
 
@@ -143,11 +147,6 @@ class RecordsScreen(WorkbenchScreen):
             self.query_one(Reader).show(record.parts)
             self.refresh_keys()
 
-    def _said(self, number: int) -> str:
-        return "" if self.reviews is None or self.shows_rejects else {"new": "y accept, n reject"}.get(
-            self.reviews.status(number), self.reviews.status(number)
-        )  # fmt: skip
-
     # ------------------------------------------------------------------ what is shown
 
     def cells(self, number: int) -> list[Text]:
@@ -185,14 +184,6 @@ class RecordsScreen(WorkbenchScreen):
     @property
     def _what(self) -> str:
         return "left out" if self.shows_rejects else "rows"
-
-    def _reviewed(self) -> str:
-        if self.shows_rejects:
-            return ""
-        if self.reviews is None:
-            return f"x: {len(self.rejects):,} left out" if self.rejects is not None else ""
-        yes = sum(self.reviews.accepted.values())
-        return f"{yes:,} accepted, {len(self.reviews.accepted) - yes:,} rejected"
 
     def on_table_moved(self, event: Table.Moved) -> None:
         if self._resting is not None:
@@ -262,77 +253,6 @@ class RecordsScreen(WorkbenchScreen):
         table.set_rows(range(len(self.records) if self.records is not None else 0))
         table.focus()
         self._title()
-
-    # ------------------------------------------------------------------ yes and no
-
-    def _why_no_review(self, _: str = "") -> str | None:
-        project = self.app.project
-        if self.reviews is None or self.shows_rejects:
-            return "Only what a model made up (self-instruct) waits for a yes or no."
-        if project is None or not project.writable():
-            return "The project is read-only."
-        return None if self.query_one(Table).row is not None else "There is no row."
-
-    why_not_accept = why_not_reject = _why_no_review
-
-    def do_accept(self, _: str = "") -> None:
-        self._review(True)
-
-    def do_reject(self, _: str = "") -> None:
-        self._review(False)
-
-    def _review(self, accepted: bool) -> None:
-        table = self.query_one(Table)
-        self.reviews.say(table.row, accepted)
-        table.refresh_lines(table.cursor + 1, 1)
-        table.cursor += 1
-        self._title()
-        self.refresh_keys()
-
-    def why_not_undo(self, _: str = "") -> str | None:
-        if self.reviews is None or self.shows_rejects or not self.reviews.accepted:
-            return "Nothing was accepted or rejected."
-        return None
-
-    def do_undo(self, _: str = "") -> None:
-        row = self.reviews.undo()
-        table = self.query_one(Table)
-        table.choose(row)
-        table.refresh()
-        self._title()
-        self.refresh_keys()
-
-    def why_not_make(self, _: str = "") -> str | None:
-        if self.reviews is not None and not any(self.reviews.accepted.values()):
-            return "No row was accepted yet: y accepts the one under the cursor."
-        return self._why_no_review()
-
-    def do_make(self, argument: str = "") -> None:
-        if not argument:
-            self.app.ask_line("Call the accepted rows", self._make, value=f"{self.item.name}-accepted"[:64])
-        else:
-            self._make(argument)
-
-    def _make(self, name: str) -> None:
-        from workbench.preferences.reviews import accept
-        from workbench.recipes.base import check_name
-        from workbench.store.artifacts import read_manifest
-
-        project = self.app.project
-        assert project is not None
-        folder = project.folder(self.item.kind) / self.item.id
-        try:
-            check_name(name)
-        except ValueError as error:
-            self.app.show_error(WorkbenchError(f"{error}."))
-            return
-
-        def make() -> str:
-            with open_catalog(project) as catalog:
-                made = accept(project, catalog, read_manifest(folder), name=name)
-            return f"chats {made.id} is made: {made.report['rows']:,} accepted rows."
-
-        self.app.in_background(make, self.app.tell)
 
     # ------------------------------------------------------------------ tokens
 
