@@ -72,13 +72,15 @@ def test_time_is_that_of_a_run_like_it(project: Project) -> None:
     sealed(
         project, "model", "before",
         lambda folder: {"parameters": 300_000, "seconds": 20.0, "steps": 10, "adapter": False},
-        stage="sft", base="smol", data=["capitals"], batch={"batch_size": 16},
+        stage="sft", engine="pytorch", base="smol", data=["capitals"], batch={"batch_size": 16},
     )  # fmt: skip
     again = facts(project, stage="sft", base="smol", data=["capitals"], schedule={"max_steps": 300})
     assert again["time"] == "about 10m 00s"
     assert (
         facts(project, stage="sft", base="smol", data=["capitals"], adapter={"lora_rank": 4})["time"] != again["time"]
     )
+    with_mlx = facts(project, stage="sft", base="smol", data=["capitals"], schedule={"max_steps": 300}, engine="mlx")
+    assert with_mlx["time"] == "measured at its start"
 
 
 def test_what_is_not_known_is_said(project: Project) -> None:

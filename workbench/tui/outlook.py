@@ -86,11 +86,11 @@ def expect(
     return []
 
 
-def measured_speed(artifacts: Sequence[ArtifactRow]) -> Speed | None:
-    """Of the newest finished pretraining of this project."""
+def measured_speed(artifacts: Sequence[ArtifactRow], engine: str) -> Speed | None:
+    """Of the project's newest finished pretraining by `engine`: MLX on a CPU takes 20 times as long as PyTorch."""
     for item in reversed(artifacts):
         rate = item.report.get("tokens_per_second")
-        if item.stage != "pretrain" or not rate:
+        if item.stage != "pretrain" or item.recipe.get("engine") != engine or not rate:
             continue
         vocabulary = _vocabulary(artifacts, item.inputs.get("tokenizer", ("", ""))[1])
         try:
@@ -118,7 +118,7 @@ def _training(recipe: PretrainRecipe, artifacts: Sequence[ArtifactRow], free_byt
         *_passes(recipe, artifacts, found),
         Fact("compute", f"{found.flops:.2g} FLOPs"),
         _memory(found.memory_bytes, free_bytes),
-        _time(found, measured_speed(artifacts)),
+        _time(found, measured_speed(artifacts, recipe.engine)),
     ]
 
 
@@ -196,11 +196,12 @@ def _rows(recipe: TuningRecipe, artifacts: Sequence[ArtifactRow]) -> tuple[int |
 
 
 def _tuning_time(recipe: TuningRecipe, found: TuningEstimate, artifacts: Sequence[ArtifactRow]) -> Fact:
-    """By the newest training of the same stage on a model of this size, with or without an adapter alike."""
+    """By the newest training of the same stage by this engine on a model of this size, with an adapter or without."""
     adapted = recipe.adapter.lora_rank is not None
     for item in reversed(artifacts):
         report = item.report
-        alike = item.stage == recipe.stage and bool(report.get("adapter")) == adapted
+        alike = (item.stage, item.recipe.get("engine")) == (recipe.stage, recipe.engine)
+        alike = alike and bool(report.get("adapter")) == adapted
         known = report.get("seconds"), report.get("steps"), report.get("parameters")
         if not alike or not all(known) or not 0.5 < report["parameters"] / found.parameters < 2:
             continue
