@@ -97,6 +97,15 @@ def test_a_missing_name_says_the_nearest_or_how_to_make_one(project: Project, ca
         artifacts.resolve(project, catalog, "corpus", "boks")
 
 
+def test_a_name_of_another_kind_says_of_which(project: Project, catalog: Catalog) -> None:
+    seal(project, catalog, "export", "base-q8")
+    with pytest.raises(WorkbenchError, match=r"There is no model called 'base-q8' in this project; base-q8 is of the"):
+        artifacts.resolve(project, catalog, "model", "base-q8")
+    seal(project, catalog, "model", "base")
+    with pytest.raises(WorkbenchError, match=r"is of the kind export\. Did you mean base\?"):
+        artifacts.resolve(project, catalog, "model", "base-q8")
+
+
 def test_verify_names_what_changed(project: Project, catalog: Catalog) -> None:
     seal(project, catalog, "corpus", "good", "one")
     seal(project, catalog, "corpus", "bad", "two")

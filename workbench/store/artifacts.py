@@ -214,9 +214,11 @@ def resolve(project: Project, catalog: Catalog, kind: str, reference: str) -> Ar
     if found:
         return read_manifest(project.folder(kind) / found[0]["id"])
     there = sorted({row["name"] for row in catalog.rows("SELECT name FROM artifacts WHERE kind = ?", (kind,))})
+    others = catalog.rows("SELECT DISTINCT kind FROM artifacts WHERE ? IN (name, id) ORDER BY kind", (reference,))
+    besides = f"; {reference} is of the kind {' and '.join(row['kind'] for row in others)}" if others else ""
     if not there:
-        raise WorkbenchError(f"{_there_is_no(kind)} called {reference!r} in this project.", HOW_TO_MAKE[kind])
-    raise WorkbenchError(f"{_there_is_no(kind)} called {reference!r}.", nearest(reference, there))
+        raise WorkbenchError(f"{_there_is_no(kind)} called {reference!r} in this project{besides}.", HOW_TO_MAKE[kind])
+    raise WorkbenchError(f"{_there_is_no(kind)} called {reference!r}{besides}.", nearest(reference, there))
 
 
 def _there_is_no(kind: str) -> str:
