@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,17 @@ def open_folder(folder: Path, classes: Callable[[dict[str, Any]], tuple[type, ty
         return load_model(folder, model_config=_rotation(config), get_model_classes=classes)
     except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WorkbenchError(
-            f"{folder} cannot be opened as a model: {str(error).strip().splitlines()[0][:300]}",
+            f"{folder} cannot be opened as a model: {_reason(error)}.",
             "Is it complete, and is its architecture one that mlx-lm knows?",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """On one line: mlx-lm lists weights line by line, and leaves a config's missing keys to Python."""
+    words = " ".join(str(error).split())
+    if lacking := re.search(r"missing \d+ required positional arguments?: (.+)", words):
+        return f"config.json lacks {lacking[1]}"
+    return (words if len(words) <= 300 else f"{words[:300]} …").rstrip(".")
 
 
 def _refuse_what_has_no_room(folder: Path) -> None:

@@ -66,6 +66,15 @@ def test_an_architecture_that_mlx_lm_does_not_know(tuning: TuningWorkspace, stag
         MlxEngine().load(folder)
 
 
+def test_a_config_that_belongs_to_another_architecture(tuning: TuningWorkspace) -> None:
+    with pytest.raises(
+        WorkbenchError, match=r"opened as a model: config.json lacks 'state_size', .*'time_step_rank'\. Is it"
+    ):
+        MlxEngine().load(spoil(tuning, model_type="mamba"))
+    with pytest.raises(WorkbenchError, match=r"opened as a model: Received \d+ parameters not in model: \w.*\. Is it"):
+        MlxEngine().load(spoil(tuning, model_type="phi"))
+
+
 @pytest.mark.parametrize("stage", INPUTS)
 def test_an_architecture_that_it_does_not_train(tuning: TuningWorkspace, stage: str) -> None:
     import torch
