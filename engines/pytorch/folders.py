@@ -194,6 +194,14 @@ def _open(folder: Path, kind: Any, dtype: torch.dtype | str) -> PreTrainedModel:
             f"The weights in {folder} cannot be read: {error}.",
             "Copy the model anew, or export it from its checkpoint.",
         ) from error
+    except (ImportError, NotImplementedError) as error:
+        method = (getattr(config, "quantization_config", None) or {}).get("quant_method")
+        if method is None:
+            raise
+        raise WorkbenchError(
+            f"{folder} was quantised by {method}, whose weights the pytorch engine does not read here.",
+            "Take the model before it was quantised.",
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         raise WorkbenchError(f"{folder} cannot be opened as a model: {error}", "Is it complete?") from error
     # transformers would fill these at random and go on.

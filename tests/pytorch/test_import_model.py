@@ -134,7 +134,13 @@ def test_pickles_adapters_code_and_damage_are_refused(outside: Path, tmp_path: P
         with open(folder / "model.safetensors", "r+b") as file:
             file.truncate(3000)
 
+    def quantised(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+        (folder / "config.json").write_text(json.dumps(config))
+
     cases = {
+        broken("quantised", quantised): "was quantised by gptq",
         broken("pickled", pickled): "are pickles",
         broken("code", own_code): "brings its own code",
         broken("cut", cut): "cannot be read",
