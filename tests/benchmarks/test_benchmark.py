@@ -127,6 +127,7 @@ def test_a_missing_harness_is_told_with_the_line_that_mends_it(ready: tuple[Proj
     assert "pip install 'llm-workbench[benchmarks]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_chats_is_asked_in_turns(project: Project, catalog: Catalog) -> None:
     tiny.add_model(project, catalog)
     tiny.add_data(project.root, "arc_easy")

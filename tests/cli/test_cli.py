@@ -153,6 +153,7 @@ def test_a_pipeline_runs_what_is_missing(road: Path) -> None:
     assert results[-1]["metrics"]["steps"] == 12
 
 
+@pytest.mark.slow
 def test_detach_answers_at_once_and_stop_and_resume_work(road: Path) -> None:
     begun = time.monotonic()
     run = workbench(

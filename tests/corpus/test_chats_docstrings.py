@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from workbench.corpus.chats.docstrings import questions
 from workbench.corpus.chats.rows import Row, find_rows, read_rows
 
@@ -30,6 +32,7 @@ def test_the_first_paragraph_answers() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_standard_library_has_thousands() -> None:
     rows = [row for file in find_rows(["python-docs"]).files for row in read_rows(file, lambda _: None)]
     assert len(rows) > 3000

@@ -123,7 +123,7 @@ def test_an_undisturbed_import_has_all_to_show(undisturbed):
     assert not (undisturbed.job.directory / "work").exists()
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_number_of_workers_changes_no_byte(tmp_path, rows, undisturbed, workers):
     made = finish(make_stage(tmp_path, "import", {"sources": [str(rows)], "clean": STEPS}), workers)
     assert tree(made.output) == tree(undisturbed.output)
@@ -251,6 +251,7 @@ def test_going_on_after_a_full_disk(tmp_path, rows, undisturbed, monkeypatch):
     assert tree(stage.output) == tree(undisturbed.output)
 
 
+@pytest.mark.slow
 def test_a_source_that_changes_between_attempts_is_read_anew(tmp_path):
     """What was done of the old content is not mixed into the new."""
     rows = write_rows(tmp_path / "rows.jsonl")

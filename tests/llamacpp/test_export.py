@@ -61,10 +61,10 @@ def test_what_llama_models_may_also_have(make_model: Callable[..., Path], tmp_pa
     ("quantization", "types", "largest_kl"),
     [
         ("f16", {"F16"}, 1e-5),
-        ("bf16", {"BF16"}, 5e-4),
+        pytest.param("bf16", {"BF16"}, 5e-4, marks=pytest.mark.slow),
         ("q8_0", {"Q8_0"}, 4e-3),
-        ("q6_k", {"Q6_K"}, 0.03),
-        ("q5_k_m", {"Q5_K", "Q6_K"}, 0.08),
+        pytest.param("q6_k", {"Q6_K"}, 0.03, marks=pytest.mark.slow),
+        pytest.param("q5_k_m", {"Q5_K", "Q6_K"}, 0.08, marks=pytest.mark.slow),
         ("q4_k_m", {"Q4_K", "Q6_K"}, 0.25),
         ("q4_0", {"Q4_0", "Q6_K"}, 0.35),
     ],

@@ -66,6 +66,7 @@ def test_a_benchmark_on_mlx_is_that_on_pytorch(ready: tuple[Project, Catalog]) -
     assert 0 <= ours.tasks["divergence"].figures["kl_divergence"].value < 1e-6
 
 
+@pytest.mark.slow
 def test_an_export_of_mlx_is_measured_against_its_model(ready: tuple[Project, Catalog]) -> None:
     export = make(ready, stage="export", model="tiny", quantization="mlx-8bit", name="tiny-8")
     found = results.read(make(ready, stage="benchmark", model="tiny-8", tasks=["divergence"], name="eight"))
@@ -75,6 +76,7 @@ def test_an_export_of_mlx_is_measured_against_its_model(ready: tuple[Project, Ca
     assert found.model["bytes"] == (export / "model.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_candidates_and_judgements_are_the_same(ready: tuple[Project, Catalog]) -> None:
     made = {}
     for engine in ("pytorch", "mlx"):

@@ -32,7 +32,7 @@ def torchrun(job: Job, **environment: str) -> tuple[int, Listener]:
     return done.returncode, Listener([parse_event(line) for line in lines])
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_two_processes_train_as_one(workspace: Workspace, accumulation: int) -> None:
     settings = {"precision__dtype": "float32", "batch__gradient_accumulation_steps": accumulation}
     alone, one = workspace.job("one", **settings), Listener()

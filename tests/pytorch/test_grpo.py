@@ -279,6 +279,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(world: Path, tmp_path: Path, settings
         assert torch.equal(tensor, found[key]), key
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_steps(world: Path, tmp_path: Path) -> None:
     settings = {"schedule.max_steps": 2}
     alone = Listener()

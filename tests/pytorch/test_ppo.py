@@ -291,6 +291,7 @@ def test_an_adapter_leaves_the_base_alone(world: Path, tmp_path: Path) -> None:
     ).stat().st_size
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_first_step(world: Path, tmp_path: Path) -> None:
     """The answers, their scores and the advantages do not depend on how many processes there are."""
     settings = {"ppo.num_mini_batches": 1, "schedule.max_steps": 2, "ppo.num_ppo_epochs": 1}

@@ -190,6 +190,7 @@ def test_stopped_and_resumed_is_as_never_stopped(workspace: TuningWorkspace, cas
     assert (last.tokens, dict(last.more)) == (expected.tokens, dict(expected.more))
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes_checkpoints_and_resumed(workspace: TuningWorkspace) -> None:
     settings = {"checkpoints__save_steps": 1, "schedule__max_steps": 40, "evaluation__eval_steps": 40, **LORA}
     whole_job = workspace.job("sft", "whole", CHATS, **settings)
@@ -228,6 +229,7 @@ def test_checkpoint_now_and_rotation(workspace: TuningWorkspace) -> None:
     assert type(folders.open_causal_lm(job.directory / saved[-1].path)).__name__ == "LlamaForCausalLM"
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(workspace: TuningWorkspace) -> None:
     settings = {"schedule__max_steps": 6, "batch__batch_size": 4, "evaluation__sample_tokens": 0, **QUIET}
     for stage, inputs in (("sft", CHATS), ("dpo", PAIRS)):

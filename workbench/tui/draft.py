@@ -16,7 +16,7 @@ from workbench.tui import actions
 from workbench.tui.stages import absolute_sources
 
 FIRST = {
-    "import": ("sources", "name"),
+    "import": ("sources", "clean", "name"),
     "tokenizer": ("corpus", "kind", "vocab_size", "name"),
     "pretrain": ("corpus", "tokenizer", "model.size", "schedule.max_steps", "name"),
     "export": ("model", "quantization", "name"),
