@@ -197,6 +197,8 @@ def _marked(kind: type[Section]) -> list[tuple[str, str]]:
 
 
 def _absolute(text: str, base: Path, path: str) -> str:
+    if not text.strip():
+        raise WorkbenchError("An empty path names no file.", "Give a file or a folder; . is the one that you are in.")
     if text == PYTHON_DOCS or text.startswith((HUB, *WEB)):
         return text
     found = os.path.normpath(base / Path(text).expanduser())

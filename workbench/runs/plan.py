@@ -22,6 +22,7 @@ from workbench.recipes.models import MergeAdapterRecipe
 from workbench.recipes.pretrain import PretrainRecipe
 from workbench.recipes.reinforcement import PpoRecipe
 from workbench.recipes.tuning import TuningRecipe
+from workbench.runs.contents import content_identities
 from workbench.store import judgements, runs
 from workbench.store.artifacts import Artifact, by_identity, folder_of, identity_of, is_adapter, resolve, resolve_any
 from workbench.store.catalog import Catalog
@@ -181,19 +182,7 @@ def _step(
             found = found or resolve(project, catalog, kinds[0], name)
             inputs[role] = {"kind": found.kind, "identity": found.identity, "name": name}
     identities = {role: item["identity"] for role, item in inputs.items()}
-    if isinstance(recipe, ImportRecipe):
-        from workbench.corpus.cleaning import presets
-        from workbench.corpus.sources import fingerprint
-
-        identities["sources"] = fingerprint(recipe.sources)
-        if files := presets.files_of(presets.steps_of(recipe)):
-            from workbench.corpus.contents import fingerprint_of_paths
-
-            identities["cleaning"] = fingerprint_of_paths(files)
-    elif paths := recipe.contents():
-        from workbench.corpus.contents import fingerprint_of_paths
-
-        identities["sources"] = fingerprint_of_paths(paths)
+    identities |= content_identities(recipe)
     if isinstance(recipe, CollectRecipe):
         candidates = resolve(project, catalog, "candidates", recipe.candidates)
         identities["judgements"] = judgements.digest(

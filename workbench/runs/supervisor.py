@@ -27,6 +27,7 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
 from workbench.reporting import explain
 from workbench.runs import slots
+from workbench.runs.contents import sources_changed
 from workbench.runs.plan import checkpoints_differ
 from workbench.runs.submit import child_environment
 from workbench.store import artifacts, events, runs
@@ -213,6 +214,12 @@ class Supervisor:
         finished, failed = last.get("Finished"), last.get("Failed")
         if isinstance(failed, contract.Failed):
             self.end("failed", reason=failed.reason, remedy=failed.remedy)
+        elif status == 0 and isinstance(finished, contract.Finished) and self.read_other_sources(recipe):
+            self.end(
+                "failed",
+                reason="The sources changed between the command and the end of reading them.",
+                remedy="Give the command again: it reads them as they are now. Of a file that grows, read a copy.",
+            )
         elif status == 0 and isinstance(finished, contract.Finished):
             started = last.get("Started")
             versions = dict(started.versions) if isinstance(started, contract.Started) else {}
@@ -244,6 +251,13 @@ class Supervisor:
                 reason=f"The engine's process ended with status {status} and no result: {self.last_log_line()}",
                 remedy=f"The whole log: workbench runs log {self.run.id}",
             )
+
+    def read_other_sources(self, recipe: Mapping[str, Any]) -> bool:
+        """Whether what was imported is not what the run was planned on: its identity would be wrong."""
+        try:
+            return sources_changed(recipe_from(recipe), self.run.identity)
+        except WorkbenchError:
+            return True
 
     def seal(
         self,

@@ -191,6 +191,7 @@ class RecordsScreen(Reviewing, WorkbenchScreen):
         if event.row is None:
             self.record = None
             self.query_one(Reader).show(())
+            entitle(self.query_one("#reader"), "")
             return
         number: int = event.row
         self._resting = self.set_timer(REST_SECONDS, lambda: self._follow(number))
