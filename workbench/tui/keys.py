@@ -13,7 +13,7 @@ from textual.app import App
 from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 
-PATIENCE = 2.0  # seconds for what a key does, before the next one goes on regardless
+PATIENCE = 10.0  # seconds for what a key does, before the next one goes on regardless: a busy machine takes three
 WHILE = 0.01  # seconds between looks at whether a dialog has the focus
 
 
