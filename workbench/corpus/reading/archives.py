@@ -33,7 +33,7 @@ PACKED_TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}
 ENCRYPTED = 0x1
 BROKEN = (
     EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, struct.error,
-    LookupError, ValueError, OverflowError, NotImplementedError, RuntimeError,
+    LookupError, ValueError, OverflowError, RuntimeError,
 )  # fmt: skip
 
 Read = Callable[[Entry], Iterator[Raw | Reject]]

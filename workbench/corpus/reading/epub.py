@@ -42,7 +42,7 @@ def epub_text(data: bytes) -> tuple[str, str | None, str | None]:
                 chapters.append(text.strip())
     except (zipfile.BadZipFile, zlib.error, ElementTree.ParseError, EOFError) as error:
         raise NoText("broken EPUB", str(error)) from None
-    except (KeyError, RuntimeError, NotImplementedError, OSError, ValueError) as error:
+    except (KeyError, RuntimeError, OSError, ValueError) as error:
         raise NoText("broken EPUB", f"{type(error).__name__}: {error}") from None
     text = "\n\n".join(chapter for chapter in chapters if chapter)
     if not text:

@@ -37,7 +37,7 @@ def pdf_text(data: bytes) -> str:
     except (PyPdfError, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
         # A broken file ends in whatever its pieces are mistaken for; nothing of it is kept.
         raise NoText("broken PDF", f"{type(error).__name__}: {error}") from None
-    except (RecursionError, AssertionError, NotImplementedError, OSError, MemoryError) as error:
+    except (RuntimeError, AssertionError, OSError, MemoryError) as error:
         raise NoText("broken PDF", f"{type(error).__name__}: {error}") from None
     except _TooLong:
         raise NoText("PDF takes too long", f"{len(pages)} pages took {CPU_SECONDS:g} s.") from None

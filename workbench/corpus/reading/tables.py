@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 1024
 BATCH_BYTES = 16 << 20  # of rows that are in memory at once
 # What a damaged file ends in, besides Arrow's own errors: names that are no UTF-8, sizes that no memory has, and so on.
-DAMAGE = (OSError, UnicodeDecodeError, LookupError, TypeError, NotImplementedError, OverflowError, MemoryError)
+DAMAGE = (OSError, UnicodeDecodeError, LookupError, TypeError, RuntimeError, OverflowError, MemoryError)
 ARROW_FILE = b"ARROW1"
 
 
