@@ -43,8 +43,11 @@ def adapter_depth(folder: Path) -> int:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Raises `WorkbenchError` if the JSON file cannot be read."""
+    """Raises `WorkbenchError` if the file cannot be read as a JSON object."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WorkbenchError(f"{path} cannot be read: {error}.", "Copy the file anew from its source.") from error
+    if not isinstance(config, dict):
+        raise WorkbenchError(f"{path} cannot be read: it holds no object.", "Copy the file anew from its source.")
+    return config

@@ -19,15 +19,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     GenerationConfig,
-    PretrainedConfig,
     PreTrainedModel,
 )
 
 from engines.adapters import ADAPTER_CONFIG, base_of, is_adapter, read_config
+from engines.pytorch.configuration import first_line, open_config, require_kind
 from workbench import durable
 from workbench.errors import WorkbenchError
 
@@ -56,7 +55,7 @@ def open_reward_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """
     if is_adapter(folder):
         return _merged(folder, new_reward_model(base_of(folder), seed=0)).to(dtype)
-    config = _open_config(folder)
+    config = open_config(folder)
     names = config.architectures or [""]
     if "SequenceClassification" not in names[0] or config.num_labels != 1:
         raise WorkbenchError(
@@ -157,28 +156,15 @@ def _merged(folder: Path, model: PreTrainedModel) -> Any:
         adapted: Any = PeftModel.from_pretrained(model, str(folder), local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise WorkbenchError(
-            f"The adapter in {folder} cannot be opened: {_first_line(error)}.",
+            f"The adapter in {folder} cannot be opened: {first_line(error)}.",
             "Copy it anew: it is damaged, or was made for another base.",
         ) from error
     return adapted.merge_and_unload().eval()
 
 
-def _open_config(folder: Path) -> PretrainedConfig:
-    if not (folder / "config.json").is_file():
-        raise WorkbenchError(f"{folder} is no model: config.json is missing.", "Give a Hugging Face model folder.")
-    if "quantization" in read_config(folder / "config.json"):
-        raise WorkbenchError(
-            f"The weights in {folder} are in a number format of MLX, which the pytorch engine does not read.",
-            "Use --engine mlx, or the model that they were made from.",
-        )
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise WorkbenchError(f"{folder} cannot be opened as a model: {error}", "Is it complete?") from error
-
-
 def _open(folder: Path, kind: Any, dtype: torch.dtype | str) -> PreTrainedModel:
-    config = _open_config(folder)
+    config = open_config(folder)
+    require_kind(folder, config, kind)
     try:
         model, loaded = kind.from_pretrained(
             folder,
@@ -187,6 +173,7 @@ def _open(folder: Path, kind: Any, dtype: torch.dtype | str) -> PreTrainedModel:
             local_files_only=True,
             use_safetensors=True,
             attn_implementation="sdpa",
+            ignore_mismatched_sizes=True,  # they are told of below, in a sentence
             output_loading_info=True,
         )
     except SafetensorError as error:
@@ -194,16 +181,10 @@ def _open(folder: Path, kind: Any, dtype: torch.dtype | str) -> PreTrainedModel:
             f"The weights in {folder} cannot be read: {error}.",
             "Copy the model anew, or export it from its checkpoint.",
         ) from error
-    except (ImportError, NotImplementedError) as error:
-        method = (getattr(config, "quantization_config", None) or {}).get("quant_method")
-        if method is None:
-            raise
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise WorkbenchError(
-            f"{folder} was quantised by {method}, whose weights the pytorch engine does not read here.",
-            "Take the model before it was quantised.",
+            f"{folder} cannot be opened as a model: {first_line(error)}.", "Is it complete?"
         ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise WorkbenchError(f"{folder} cannot be opened as a model: {error}", "Is it complete?") from error
     # transformers would fill these at random and go on.
     if missing := sorted(loaded["missing_keys"]):
         raise WorkbenchError(
@@ -211,12 +192,18 @@ def _open(folder: Path, kind: Any, dtype: torch.dtype | str) -> PreTrainedModel:
             f"{missing[0]}.",
             "Copy the model anew, or make it again: these two files do not belong together.",
         )
+    if mismatched := sorted(loaded["mismatched_keys"]):
+        name, stored, asked = mismatched[0]
+        raise WorkbenchError(
+            f"{folder / 'model.safetensors'} has {name} as {_shape(stored)}, for which config.json asks as "
+            f"{_shape(asked)}.",
+            "Copy the model anew, or make it again: these two files do not belong together.",
+        )
     return model.eval()
 
 
-def _first_line(error: Exception) -> str:
-    lines: Sequence[str] = str(error).strip().splitlines()
-    return lines[0][:300].rstrip(".") if lines else type(error).__name__
+def _shape(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))
 
 
 def _as_any(value: Any) -> Any:

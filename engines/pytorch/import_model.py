@@ -66,7 +66,7 @@ def from_folder(source: Path, output: Path) -> dict[str, Any]:
             "Merge it into its base first (PEFT: merge_and_unload), or train one here on an imported base.",
         )
     _refuse_pickles(source)
-    config = json.loads(text) if (text := _text(source / "config.json")) else {}
+    config = adapters.read_config(path) if (path := source / "config.json").is_file() else {}
     if "auto_map" in config and not _is_known(config):
         raise WorkbenchError(
             f"{source} brings its own code ({config.get('model_type', 'unknown')}), which is not run here.",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from engines.llamacpp import LlamaCppEngine
@@ -134,13 +135,27 @@ def test_pickles_adapters_code_and_damage_are_refused(outside: Path, tmp_path: P
         with open(folder / "model.safetensors", "r+b") as file:
             file.truncate(3000)
 
-    def quantised(folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
-        (folder / "config.json").write_text(json.dumps(config))
+    def saying(**changes: Any) -> Any:
+        def change(folder: Path) -> None:
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps(config | changes))
+
+        return change
+
+    def method(name: str) -> dict[str, Any]:
+        return {"quantization_config": {"quant_method": name, "load_in_4bit": True}}
 
     cases = {
-        broken("quantised", quantised): "was quantised by gptq",
+        broken("gptq", saying(**method("gptq"))): "was quantised by gptq, whose weights",
+        broken("bitsandbytes", saying(**method("bitsandbytes"))): "was quantised by bitsandbytes, whose weights",
+        broken("mamba", saying(model_type="mamba")): "architecture mamba, which the pytorch engine does not open: tra",
+        broken("unknown", saying(model_type="own")): r"'own', which transformers 5[.\d]+ does not know",
+        broken("nameless", saying(model_type=None)): r"does not say of which architecture the model is",
+        broken("clip", saying(model_type="clip")): "architecture clip, which makes no language model",
+        broken("headcount", saying(num_attention_heads=5)): r"no model of the architecture llama: .*hidden size \(48\)",
+        broken("activation", saying(hidden_act="own")): "no model of the architecture llama: there is no 'own'",
+        broken("width", saying(vocab_size=999)): r"has model\.embed_tokens\.weight as 340×48, .*asks as 999×48",
+        broken("list", lambda folder: (folder / "config.json").write_text("[1]")): "it holds no object",
         broken("pickled", pickled): "are pickles",
         broken("code", own_code): "brings its own code",
         broken("cut", cut): "cannot be read",
@@ -155,6 +170,26 @@ def test_pickles_adapters_code_and_damage_are_refused(outside: Path, tmp_path: P
         with pytest.raises(WorkbenchError, match=sentence) as error:
             imported(tmp_path, source, f"bad-{number}")
         assert error.value.remedy
+        assert "\n" not in error.value.what
+
+
+def test_weights_in_eight_bits_floating_point_are_widened(outside: Path, tmp_path: Path) -> None:
+    weights, narrow = load_file(outside / "model.safetensors"), {}
+    for name, weight in weights.items():
+        if name.endswith("_proj.weight"):
+            scale = weight.abs().max() / 448  # the largest number of float8_e4m3fn
+            narrow |= {name: (weight / scale).to(torch.float8_e4m3fn), f"{name}_scale_inv": scale.reshape(1, 1)}
+        else:
+            narrow[name] = weight
+    save_file(narrow, outside / "model.safetensors", {"format": "pt"})
+    config = json.loads((outside / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    (outside / "config.json").write_text(json.dumps(config))
+    job, listener = imported(tmp_path, outside)
+    assert report(listener)["dtype"] == "float32"
+    assert "quantization_config" not in json.loads((job.output / "config.json").read_text())
+    for name, weight in load_file(job.output / "model.safetensors").items():
+        assert (weight - weights[name]).abs().max() <= weights[name].abs().max() / 28  # 16 of 448: half a last place
 
 
 class Hub(http.server.SimpleHTTPRequestHandler):
