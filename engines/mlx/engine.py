@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from engines.mlx.blas import use_torch_blas
 from workbench.contract import Capabilities, Job, LanguageModel, Reporter, RewardModel
 from workbench.errors import WorkbenchError
 
@@ -77,6 +78,7 @@ class MlxEngine:
                 f"The mlx engine trains in one process, not in {launch['processes']}.",
                 "Leave out --launch and --processes.",
             )
+        use_torch_blas()
         quieten()
         module, _, function = STAGES[job.stage].partition(":")
         getattr(importlib.import_module(f"engines.mlx.{module}"), function)(job, reporter)
@@ -99,6 +101,7 @@ class MlxEngine:
         return MlxReward(model, **options)
 
     def _require_libraries(self) -> None:
+        use_torch_blas()
         if not (able := self.capabilities()).available:
             raise WorkbenchError(able.reason, f"Install it: {able.install}")
         quieten()

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
 CHUNK_BYTES = 1 << 28  # float32 logits that are held at once; more are computed again for the gradient
@@ -134,18 +133,43 @@ def token_statistics(
 
     def statistics(logits_CV: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
         logits_CV = logits_CV / temperature if temperature != 1.0 else logits_CV
-        fixed_CV, counts_C = mx.stop_gradient(logits_CV), targets_C != IGNORED
-        normaliser_C1 = mx.logsumexp(fixed_CV, axis=-1, keepdims=True)
-        entropy_C = normaliser_C1[:, 0] - (mx.exp(fixed_CV - normaliser_C1) * fixed_CV).sum(-1)
+        counts_C = targets_C != IGNORED
+        nats_C, normaliser_C, probabilities_CV = _cross_entropy(logits_CV, mx.maximum(targets_C, 0))
+        fixed_CV = mx.stop_gradient(logits_CV)
+        entropy_C = mx.stop_gradient(normaliser_C - (probabilities_CV * fixed_CV).sum(-1))
         right_C = counts_C & (mx.argmax(fixed_CV, axis=-1) == targets_C)
-        return *_losses(logits_CV, targets_C), mx.where(counts_C, entropy_C, 0.0), right_C.astype(mx.float32)
+        return mx.where(counts_C, nats_C, 0.0), mx.where(counts_C, entropy_C, 0.0), right_C.astype(mx.float32)
 
     return TokenStatistics(*_of_logits(model, hidden_BLD, targets, statistics))
 
 
 def _losses(logits_CV: mx.array, targets_C: mx.array) -> Sequence[mx.array]:
-    nats_C = nn.losses.cross_entropy(logits_CV, mx.maximum(targets_C, 0))
+    nats_C, *_ = _cross_entropy(logits_CV, mx.maximum(targets_C, 0))
     return (mx.where(targets_C == IGNORED, 0.0, nats_C),)
+
+
+def _with_probabilities(logits_CV: mx.array, targets_C: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """(nats, the logarithm of the sum of exponentials, probabilities); nats alone can be differentiated.
+
+    Each exponential is taken once, the gradient being made of the probabilities: MLX's own cross entropy takes them
+    twice, an eighth of the time of a small model's step on a CPU.
+    """
+    probabilities_CV = mx.softmax(logits_CV, axis=-1)
+    normaliser_C = logits_CV.max(axis=-1) - mx.log(probabilities_CV.max(axis=-1))
+    nats_C = normaliser_C - mx.take_along_axis(logits_CV, targets_C[:, None], axis=-1)[:, 0]
+    return nats_C, normaliser_C, probabilities_CV
+
+
+_cross_entropy: Any = mx.custom_function(_with_probabilities)
+
+
+@_cross_entropy.vjp
+def _gradient(
+    primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
+) -> tuple[mx.array, mx.array]:
+    targets_C, nats_C, probabilities_CV = primals[1], cotangents[0], outputs[2]
+    gradient_CV = probabilities_CV * nats_C[:, None]
+    return gradient_CV.at[mx.arange(targets_C.size), targets_C].subtract(nats_C), mx.zeros_like(targets_C)
 
 
 def _of_logits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +26,30 @@ from workbench.runs.plan import require_engine
 def test_importing_it_loads_no_mlx() -> None:
     code = "import sys, workbench.registry as r; r.engine('mlx'); sys.exit('mlx.core' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the loader's own account is glibc's")
+def test_matrices_are_multiplied_by_torchs_library() -> None:
+    """MLX's wheel for Linux has the reference BLAS, which does a thirtieth as many operations a second."""
+    code = """if True:
+        import sys
+        from engines.mlx.blas import use_torch_blas
+        offered = use_torch_blas()
+        import mlx.core as mx
+        import numpy as np
+        left, right = np.random.default_rng(0).normal(size=(2, 65, 65)).astype(np.float32)
+        assert np.abs(np.array(mx.array(left) @ mx.array(right)) - left @ right).max() < 1e-4
+        sys.exit(0 if offered else 3)
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"LD_DEBUG": "bindings"}, capture_output=True, text=True
+    )
+    if told.returncode == 3:
+        pytest.skip("torch's library on this machine offers no sgemm_")
+    assert told.returncode == 0
+    bindings = [line for line in told.stderr.splitlines() if "mlx" in line and "`sgemm_'" in line]
+    assert bindings
+    assert all("libtorch_cpu.so" in line for line in bindings)
 
 
 def test_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:

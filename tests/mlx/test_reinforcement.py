@@ -154,9 +154,8 @@ def test_ppo_is_that_of_pytorch(world: Path, tmp_path: Path, settings: dict[str,
 @pytest.mark.parametrize("settings", [{}, LORA], ids=["full", "lora"])
 def test_grpo_is_that_of_pytorch(world: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     """The same answers, rewards and advantages; on these the same loss and gradients, over 20 steps of AdamW."""
-    one_pass = {"batch.per_device_batch_size": 8}  # PyTorch's share of clipped tokens is a mean of those of the passes
     more = {"beta": 0.3, "num_iterations": 20, "generation.temperature": 0.8}
-    theirs, ours = grpo_methods(world, tmp_path, settings | more | one_pass)
+    theirs, ours = grpo_methods(world, tmp_path, settings | more)
     expected, found = theirs.answered(0), ours.answered(0)
     assert found.tokens == expected.tokens
     for name, value in expected.figures.items():
@@ -186,7 +185,7 @@ def test_grpo_is_that_of_pytorch(world: Path, tmp_path: Path, settings: dict[str
     assert own_made.grad_norm == pytest.approx(float(made.grad_norm), rel=1e-2)
     assert own_made.tokens == made.tokens
     assert own_made.figures.keys() == made.figures.keys()
-    assert own_made.figures["clip_fraction"] == pytest.approx(made.figures["clip_fraction"], abs=1e-2)
+    assert own_made.figures["clip_fraction"] == pytest.approx(made.figures["clip_fraction"], abs=2e-3)
     check_weights(ours.policy, theirs.policy.model)
 
 

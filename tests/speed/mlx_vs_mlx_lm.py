@@ -1,21 +1,29 @@
 """Tokens a second of MLX pretraining and LoRA tuning here, over those of mlx-lm's own trainer.
 
-    python -m tests.speed.mlx_vs_mlx_lm [--rounds 5] [--compiled]
+    python -m tests.speed.mlx_vs_mlx_lm [--rounds 5] [--compiled] [--own-blas]
 
 Pretraining; LoRA on whole texts; LoRA on answers, half of each row a prompt (mlx-lm has --mask-prompt for that).
 Same model, same batch, same optimizer, in turns, since the load of a machine changes. mlx-lm compiles its step; on a
 CPU MLX has a C++ compiler build the kernels, for minutes, so that both go uncompiled here unless --compiled says so.
+Both multiply with torch's BLAS, as our engine does (engines/mlx/blas.py) and mlx-lm does not; with --own-blas both do
+with MLX's own. What a user of mlx-lm on Linux meets is its figure of the second, and ours of the first.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from statistics import median
 from typing import Any
+
+from engines.mlx.blas import use_torch_blas
+
+if "--own-blas" not in sys.argv:
+    use_torch_blas()  # before mlx is imported
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -47,8 +55,8 @@ def new_model() -> Any:
 def ours(tokens_BL1: np.ndarray, *, lora: bool, prompt: int, compiled: bool) -> Callable[[], None]:
     model = new_model()
     if lora:
-        section = AdapterSection(lora_rank=8, lora_alpha=16.0, target_modules=["q_proj", "v_proj"])
-        add_lora(model, section, seed=0)
+        adapter = AdapterSection(lora_rank=8, lora_alpha=16.0, target_modules=["q_proj", "v_proj"])
+        add_lora(model, adapter, seed=0)
     targets_BL = tokens_BL1[:, 1:].copy()
     targets_BL[:, :prompt] = IGNORED
     targets = Targets.of(targets_BL, lambda count: count) if prompt else Targets(mx.array(targets_BL))
@@ -99,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--own-blas", action="store_true")
     asked = parser.parse_args()
     tokens_BL1 = np.random.default_rng(0).integers(VOCABULARY, size=(BATCH, LENGTH + 1), dtype=np.int32)
     for name, lora, prompt in (("pretraining", False, 0), ("LoRA", True, 0), ("LoRA on answers", True, LENGTH // 2)):
