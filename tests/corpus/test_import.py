@@ -1,5 +1,6 @@
 """The import stage on real text and on every kind of bad input: a count or a sentence for each."""
 
+import itertools
 import json
 import random
 import re
@@ -73,6 +74,8 @@ def test_real_text(stage, shared_text):
 def test_all_kinds_of_files(stage, folder):
     (folder / "notes.md").write_text("# Notes\r\n\r\nwith   spaces  \r\n")
     (folder / "rows.jsonl").write_text('{"text": "row one", "id": 1}\n\n{"id": 2, "text": "r\\u00f6w two"}')
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    (folder / ".hidden").write_text("hidden")
     pq.write_table(pa.table({"id": [1, 2], "text": ["cell one", "cell two"]}), folder / "cells.parquet")
     made = stage("import", sources=[str(folder)])
     assert texts(made.output) == [
@@ -84,12 +87,18 @@ def test_all_kinds_of_files(stage, folder):
         "characters": 64,
         "bytes": 65,
         "files": 4,
-        "dropped": {},
+        "dropped": {"not a kind that can be read": 1},
         "repaired": 0,
         "cut": 0,
         "by_source": {str(folder): 6},
     }
     assert made.warnings == []
+    funnel = {step["step"]: step for step in made.report["funnel"]}
+    read, normalised = funnel["read"], funnel["normalise"]
+    assert (read["in"], read["kept"], read["reasons"]) == (7, 6, {"not a kind that can be read": 1})
+    assert (normalised["kept"], normalised["changed"]) == (5, 1)  # a last line feed is no change
+    told = "picture.png was not opened: its name says no kind that can be read."
+    assert rejects(made.output) == [("picture.png", "not a kind that can be read", told)]
 
 
 def test_another_text_field(stage, folder):
@@ -147,6 +156,10 @@ def test_same_corpus_from_another_place(stage, folder, tmp_path):
     two = stage("import", sources=[str(copy / "good.txt"), str(copy / "b.txt")])
     name = "documents-00000.parquet"
     assert (one.output / name).read_bytes() == (two.output / name).read_bytes()
+    for made in (one, two):
+        (made.output / "artifact.json").write_text(json.dumps({"recipe": made.job.recipe}))
+    assert list(itertools.islice(documents.sources_of(one.output), 2)) == ["", ""]
+    assert list(documents.sources_of(two.output)) == ["b.txt", "good.txt"]
 
 
 # ------------------------------------------------------------------ what is bad, beside what is good

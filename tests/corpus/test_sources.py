@@ -34,7 +34,9 @@ def names(*sources):
 
 def test_a_folder_is_walked(texts):
     assert names(texts) == ["a.MD", "b.txt", "deep/er/c.txt", "deep/rows.jsonl"]
-    assert [file.kind for file in expand([str(texts)]).files] == ["text", "text", "text", "jsonl"]
+    found = expand([str(texts), str(texts / "*"), str(texts / "deep")])
+    assert [file.kind for file in found.files] == ["text", "text", "text", "jsonl"]
+    assert found.unknown == ["picture.png"]  # once, and nothing that is hidden
 
 
 def test_globs(texts):

@@ -3,14 +3,16 @@
 `documents-00000.parquet`, … have the columns of `DOCUMENTS`, in zstd-compressed row groups of about 8 MiB, so that
 reading takes little memory and one document is found without reading the rest. `rejects.parquet` has examples of what
 was left out, `changes.parquet` of what steps changed, `clusters.parquet` of near duplicates, and `sample.parquet`
-documents as they were before the first step.
+documents as they were before the first step. Of several sources, `given.parquet` tells which one each document is of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +44,9 @@ SAMPLE = pa.schema([*DOCUMENTS, ("markup", pa.string())])
 TABLES = {"rejects": REJECTS, "changes": CHANGES, "clusters": CLUSTERS, "sample": SAMPLE}
 """What lies beside the documents, in `NAME.parquet`."""
 
+GIVEN = pa.schema([("given", pa.uint16())])  # a row a document: the place of its source in the recipe's list
+
+GIVEN_FILE = "given.parquet"
 _UNLIKE = ("text", "before", "after")  # rarely repeat from row to row, and their minima are of no use
 
 
@@ -179,6 +184,34 @@ def document_at(folder: Path, index: int) -> dict[str, Any]:
                         return table.slice(index - first, 1).to_pylist()[0]
                     first += rows
     raise IndexError(f"document {index} of {count_documents(folder)}")
+
+
+def write_given(parts: Iterable[Path], folder: Path) -> None:
+    """Join the parts of `given.parquet`, in their order; one that is not there holds nothing."""
+    with pq.ParquetWriter(folder / GIVEN_FILE, GIVEN, compression="zstd") as writer:
+        for part in parts:
+            if part.exists():
+                writer.write_table(pq.read_table(part, use_threads=False))
+
+
+def sources_of(folder: Path) -> Iterator[str]:
+    """Of each document of a corpus, the source that was given, by the end of its path; "" if there was one only."""
+    try:
+        given = _told_apart(json.loads((folder / "artifact.json").read_bytes())["recipe"]["sources"])
+        places = pq.ParquetFile(folder / GIVEN_FILE)
+    except (OSError, ValueError, LookupError):
+        return itertools.repeat("")
+    return (given[place] for batch in places.iter_batches() for place in batch.column("given").to_pylist())
+
+
+def _told_apart(paths: Sequence[str]) -> list[str]:
+    """Each path's last parts, as many as no two have in common."""
+    parts = [PurePath(path).parts for path in paths]
+    for length in range(1, max(map(len, parts))):
+        names = ["/".join(own[-length:]) for own in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(paths)
 
 
 def _files(folder: Path) -> list[Path]:

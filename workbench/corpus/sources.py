@@ -11,12 +11,12 @@ import json
 import os
 import stat
 import sys
-import sysconfig
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workbench.corpus import python_library
 from workbench.corpus.addresses import LIST_SUFFIX, addresses_in, check_address, hub_source, is_remote
 from workbench.corpus.kinds import READABLE, kind_of
 from workbench.errors import WorkbenchError
@@ -26,9 +26,6 @@ BLOCK_BYTES = 1 << 20
 HASHED_BYTES = 256 << 20  # of contents in a fingerprint: a plan of any size takes a moment
 PROJECT = "workbench.yaml"  # in a project's folder; what the project made lies two folders below, with one of these
 MADE = ("artifact.json", "run.json", "judgements.jsonl")
-
-# Folders of the standard library without documentation of their own.
-NOT_DOCUMENTED = {"__pycache__", "dist-packages", "idle_test", "pydoc_data", "site-packages", "test", "tests"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -48,6 +45,7 @@ class Expansion:
 
     files: list[SourceFile] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # (name, why)
+    unknown: list[str] = field(default_factory=list)  # names of files that say no kind that can be read
     projects: list[str] = field(default_factory=list)  # folders of projects, whose own files were left out
     notes: list[str] = field(default_factory=list)  # whole sentences about what else is not read
 
@@ -77,11 +75,13 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] | None = None, readab
 
     A folder is walked through symbolic links too, but never twice, without hidden files, and without what a
     project made: a corpus of `.` is not to hold the project's other corpora, samples and logs. A file
-    or folder that may not be looked at is no error but an entry of `unreadable`. Raises
-    `WorkbenchError` for a source that does not exist, matches nothing, or has no file of a known kind.
+    or folder that may not be looked at is no error but an entry of `unreadable`; a file of another kind, which is
+    not looked at, is one of `unknown`. Raises `WorkbenchError` for a source that does not exist, matches nothing, or
+    has no file of a known kind.
     """
     found = Expansion()
     seen: set[tuple[int, int]] = set()
+    unknown: dict[Path, str] = {}
     for given in sources:
         if suffixes is None and (remote := _remote(given)):
             known = {file.name for file in found.files if file.kind in ("address", "hub")}
@@ -94,6 +94,7 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] | None = None, readab
             kind = "python" if given == PYTHON_DOCS else kind_of(path.name)
             if not (kind if suffixes is None or kind == "python" else path.suffix.lower() in suffixes):
                 others[path.suffix.lower() or "no suffix"] += 1
+                unknown.setdefault(path, name)
                 continue
             try:
                 status = os.stat(path)
@@ -112,6 +113,7 @@ def expand(sources: Sequence[str], suffixes: Sequence[str] | None = None, readab
         if not already and before == len(found.files) + len(found.unreadable):
             raise _nothing_to_read(given, others, readable, found.projects)
     found.files.sort()
+    found.unknown = sorted(unknown.values())
     return found
 
 
@@ -162,7 +164,7 @@ def _remote(given: str) -> list[SourceFile]:
 def _candidates(given: str, found: Expansion) -> Iterator[tuple[str, Path]]:
     """(name, path) of everything that `given` stands for."""
     if given == PYTHON_DOCS:
-        yield from _standard_library()
+        yield from python_library.files()
         return
     path = Path(given).expanduser()
     if path.is_dir():
@@ -228,24 +230,10 @@ def _only_saved(place: Path, folders: list[str], names: list[str], found: Expans
             names.clear()
 
 
-def _standard_library() -> Iterator[tuple[str, Path]]:
-    """The .py files of this Python's standard library, without tests, and its topics."""
-    root = Path(sysconfig.get_path("stdlib"))
-    for place, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in NOT_DOCUMENTED and not name.startswith("config-"))
-        for name in sorted(names):
-            if name.endswith(".py"):
-                path = Path(place, name)
-                yield path.relative_to(root).as_posix(), path
-    topics = root / "pydoc_data" / "topics.py"
-    if topics.exists():
-        yield "pydoc_data/topics.py", topics
-
-
 def _nothing_to_read(given: str, others: Counter[str], readable: str, projects: list[str]) -> WorkbenchError:
     if given == PYTHON_DOCS:
         return WorkbenchError(
-            f"This Python has no sources of its standard library in {sysconfig.get_path('stdlib')}.",
+            f"This Python has no sources of its standard library in {python_library.root()}.",
             "Import files of your own, or use a Python that brings its library as .py files.",
         )
     path = Path(given).expanduser()

@@ -33,13 +33,18 @@ class Text:
     corpus: str
     source: str
     language: str | None
+    given: str  # which of the corpus' sources it is of, if there were several
 
     @property
     def group(self) -> str:
-        """The corpus, and the folder or archive that it lies in, or its suffix."""
+        """The corpus, and in it the source that was given, or of a single one the folder `a/` or the kind `*.a`."""
+        if self.given:
+            return f"{self.corpus}: {self.given}"
         top, slash, _ = self.source.partition("/")
-        top = top if slash else Path(self.source.partition(":")[0]).suffix
-        return f"{self.corpus}: {top}" if top else self.corpus
+        if slash:
+            return f"{self.corpus}: {top}/"
+        suffix = Path(self.source.partition(":")[0]).suffix
+        return f"{self.corpus}: *{suffix}" if suffix else self.corpus
 
 
 @dataclass(slots=True)
@@ -111,11 +116,12 @@ def draw(corpora: Mapping[str, Path], limit: int) -> Iterator[Text]:
     share = min(1.0, limit / max(sum(sizes.values()), 1))
     for name, folder in corpora.items():
         chosen = sampling.Share(share)
-        for batch in documents.iterate_documents(folder, ("text", "source", "language")):
-            for row in batch.to_pylist():
-                for piece in sampling.pieces(row["text"], PIECE_CHARACTERS):
-                    if chosen.take(len(piece.encode())):
-                        yield Text(piece, name, row["source"], row.get("language"))
+        batches = documents.iterate_documents(folder, ("text", "source", "language"))
+        rows = (row for batch in batches for row in batch.to_pylist())
+        for row, given in zip(rows, documents.sources_of(folder), strict=False):
+            for piece in sampling.pieces(row["text"], PIECE_CHARACTERS):
+                if chosen.take(len(piece.encode())):
+                    yield Text(piece, name, row["source"], row.get("language"), given)
 
 
 def _encoded(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.corpus.conftest import SHARED
 from workbench.corpus.normalise import normalise
-from workbench.corpus.python_docs import module_text, topics
+from workbench.corpus.reading.python_docs import module_text, topics
 
 
 def python_documentation(count: int) -> list[str]:

@@ -81,7 +81,7 @@ def test_without_the_library(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "needs the library datasets" in done.stdout
-    assert "pip install 'llm-workbench[tuning]'" in done.stdout
+    assert "pip install datasets" in done.stdout
 
 
 @pytest.mark.parametrize(

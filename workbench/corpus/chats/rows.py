@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workbench.corpus.python_library import TOPICS
 from workbench.corpus.reading import UnusableFile
 from workbench.corpus.sources import expand
 from workbench.errors import WorkbenchError
@@ -75,7 +76,7 @@ def find_rows(sources: Sequence[str]) -> RowSources:
             found.files += [
                 RowFile(name=f"{PYTHON_DOCS}/{file.name}", kind="docstrings", path=file.path, size=file.size)
                 for file in library
-                if file.name != "pydoc_data/topics.py"
+                if file.name != TOPICS
             ]
             continue
         if source.startswith(HUB):
@@ -326,7 +327,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _docstrings(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow]:
     from workbench.corpus.chats.docstrings import questions
-    from workbench.corpus.python_docs import module_name
+    from workbench.corpus.reading.python_docs import module_name
 
     advance(file.size)
     name = module_name(file.name.removeprefix(f"{PYTHON_DOCS}/"))
@@ -343,7 +344,7 @@ def _hub(file: RowFile, advance: Callable[[int], None]) -> Iterator[Row | BadRow
         import datasets
     except ImportError:
         what = f"{file.name} needs the library datasets, which is not installed."
-        raise WorkbenchError(what, "Install it: pip install 'llm-workbench[tuning]'") from None
+        raise WorkbenchError(what, "Install it: pip install datasets") from None
     name = file.name.removeprefix(HUB)
     try:
         splits = datasets.load_dataset(name, streaming=True)  # without a second copy on the disk

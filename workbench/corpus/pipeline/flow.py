@@ -19,7 +19,7 @@ import xxhash
 from workbench import durable
 from workbench.corpus.cleaning.presets import plain
 from workbench.corpus.cleaning.step import CorpusStep
-from workbench.corpus.documents import TABLES
+from workbench.corpus.documents import TABLES, write_given
 from workbench.corpus.pipeline import notes
 from workbench.corpus.pipeline.batches import Batch, Consumed, batches
 from workbench.corpus.pipeline.decisions import decide
@@ -35,7 +35,7 @@ from workbench.corpus.reading.entry import printable
 from workbench.corpus.sources import Expansion
 from workbench.errors import WorkbenchError
 
-LAYOUT = 1  # of what lies in a work folder
+LAYOUT = 2  # of what lies in a work folder
 COMPLETE = "complete.json"
 
 
@@ -198,6 +198,8 @@ class Flow:
             outcome.funnel.add(receipt["funnel"])
             outcome.tally.join(receipt["tally"])
         collect(folder.root, range(len(groups)), output)
+        if len(self.sources) > 1:
+            write_given((folder.given(group) for group in range(len(groups))), output)
         self._gather(number, len(parts), len(groups), output)
 
     def _gather(self, last: int, parts: int, groups: int, output: Path) -> None:

@@ -12,7 +12,10 @@ READ = "read"  # the step before the first: sources to documents
 
 @dataclass(slots=True)
 class Count:
-    """One step's: `entered` = kept as they were + `changed` + `rejected`. Bytes are UTF-8's."""
+    """One step's: `entered` = `kept` + `changed` + `rejected`. Bytes are UTF-8's.
+
+    What only lost line feeds at its end counts as kept.
+    """
 
     entered: int = 0
     kept: int = 0

@@ -53,11 +53,14 @@ class PassFolder:
         self.root = root
 
     def make(self, keyed: tuple[int, ...]) -> None:
-        for name in ("documents", "receipts", *NOTES, *(f"keys-{place}" for place in keyed)):
+        for name in ("documents", "receipts", "given", *NOTES, *(f"keys-{place}" for place in keyed)):
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
     def documents(self, part: int) -> Path:
         return self.root / "documents" / f"{part:06d}.parquet"
+
+    def given(self, part: int) -> Path:
+        return self.root / "given" / f"{part:06d}.parquet"
 
     def keys(self, place: int) -> Path:
         return self.root / f"keys-{place}"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench import durable
-from workbench.corpus.documents import CorpusWriter
-from workbench.corpus.pipeline.parts import CUT, REPAIRED, PassFolder, read_rows
+from workbench.corpus.documents import GIVEN, CorpusWriter
+from workbench.corpus.pipeline.parts import CUT, REPAIRED, PartWriter, PassFolder, read_rows
 from workbench.corpus.pipeline.work import Judge, Work
 
 FILE_BYTES = 256 << 20  # of text, in one file of the corpus: a task of one process
@@ -42,6 +42,7 @@ def write_group(work: Work, group: tuple[int, list[int]]) -> dict[str, Any]:
     target = durable.fresh_directory(folder.root / "documents" / f"{number:06d}")
     judge = Judge(work, number)
     tally = Tally()
+    given = PartWriter(folder.given(number), GIVEN)
     with CorpusWriter(target) as corpus:
         for part in parts:
             judge.turn_to(part)
@@ -49,8 +50,10 @@ def write_group(work: Work, group: tuple[int, list[int]]) -> dict[str, Any]:
                 if judge.passes(row):
                     document = row.document
                     corpus.add(document.text, document.source, document.position, document.language, document.licence)
+                    given.add((row.given,))
                     tally.add(row.size, len(document.text), document.language, row.file, row.given, row.flags)
     durable.fsync_tree(target)
+    given.close()
     judge.notes.write(folder, number)
     receipt = {"part": number, "parts": parts, "funnel": judge.funnel.plain(), "tally": tally.plain()}
     folder.finish(number, receipt)

@@ -15,7 +15,7 @@ from workbench.durable import write_json
 from workbench.errors import WorkbenchError
 
 ROWS = 128  # at once in memory
-INSTALL = "Install it: pip install 'llm-workbench[tuning]'"
+INSTALL = "Install it: pip install datasets"
 
 
 def read_hub(entry: Entry) -> Iterator[Raw | Reject]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.recipes.corpus import ImportRecipe
 
 Kind = Literal["text", "code", "notebook", "html", "pdf", "epub"]
+UNKNOWN = "not a kind that can be read"  # the reason of what says so by its name
 MAX_BINARY_BYTES = 64 << 20  # a PDF or EPUB is read whole; its text is a small part of it
 
 

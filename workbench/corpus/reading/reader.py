@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from workbench.corpus import python_docs
 from workbench.corpus.reading.archives import read_compressed, read_tar, read_zip
 from workbench.corpus.reading.entry import Entry, printable
-from workbench.corpus.reading.raw import Raw, ReadOptions, Reject, UnusableFile
-from workbench.corpus.reading.rows import cell, read_csv, read_jsonl
+from workbench.corpus.reading.raw import UNKNOWN, Raw, ReadOptions, Reject, UnusableFile
+from workbench.corpus.reading.rows import read_csv, read_jsonl
 from workbench.corpus.reading.tables import read_arrow, read_parquet
 from workbench.corpus.reading.text import read_text, read_whole
 from workbench.corpus.sources import Expansion
-from workbench.recipes.base import PYTHON_DOCS
 
 GONE = "gone"  # the reason of a file that was listed, and is there no more when its turn comes
 
@@ -26,7 +23,8 @@ def read(expansion: Expansion, options: ReadOptions, advance: Callable[[int], No
 
     Light: what takes time is left to `extract`, in other processes. Memory is bounded by a few of the longest
     documents. `advance` hears of bytes of the files; all together they are the files' sizes. A file that cannot be
-    used, or no longer, is a reject with a remedy, and the next one is read. The same sources give the same stream.
+    used, or no longer, is a reject with a remedy, and the next one is read; one of no known kind is a reject in the
+    end. The same sources give the same stream.
     """
     for name, why in expansion.unreadable:
         remedy = "Check where it leads and that you may read it."
@@ -65,6 +63,8 @@ def read(expansion: Expansion, options: ReadOptions, advance: Callable[[int], No
                         break
                 yield item
         advance(max(file.size - done, 0))
+    for name in map(printable, expansion.unknown):
+        yield Reject(name, UNKNOWN, f"{name} was not opened: its name says no kind that can be read.")
 
 
 def read_entry(entry: Entry) -> Iterator[Raw | Reject]:
@@ -80,24 +80,6 @@ def read_entry(entry: Entry) -> Iterator[Raw | Reject]:
         remedy = "Check that you may read the file, and that its disk is sound."
         reason = GONE if entry.path is not None and not os.path.exists(entry.path) else "unreadable"
         yield Reject(entry.name, reason, f"{entry.name} cannot be read: {why}.", remedy=remedy, file=entry.file)
-
-
-def _python(entry: Entry) -> Iterator[Raw | Reject]:
-    """The documentation inside a module of the standard library, or the topics of `help()`."""
-    if entry.name == "pydoc_data/topics.py":
-        for topic, text in python_docs.topics():
-            yield from cell(dataclasses.replace(entry, name=f"{PYTHON_DOCS}/topics/{topic}"), text, 0, {})
-        return
-    assert entry.path is not None
-    name = python_docs.module_name(entry.name)
-    module = dataclasses.replace(entry, name=f"{PYTHON_DOCS}/{name}")
-    try:
-        text = python_docs.module_text(entry.path.read_bytes(), name)
-    except (SyntaxError, ValueError) as error:
-        yield module.reject("not Python", str(error))
-        return
-    if text:
-        yield from cell(module, text, 0, {})
 
 
 def _bytes_of(raw: Raw) -> int:
@@ -120,7 +102,9 @@ def reader_of(kind: str) -> Callable[[Entry], Iterator[Raw | Reject]]:
         case "arrow":
             return read_arrow
         case "python":
-            return _python
+            from workbench.corpus.reading.python_docs import read_python
+
+            return read_python
         case "zip":
             return partial(read_zip, read=read_entry)
         case "tar":

@@ -18,7 +18,7 @@ from workbench.corpus.kinds import kind_of
 from workbench.corpus.reading.asking import Refused, answer, wait, why
 from workbench.corpus.reading.encodings import codec_of
 from workbench.corpus.reading.entry import BLOCK_BYTES, Entry
-from workbench.corpus.reading.raw import Raw, Reject, UnusableFile
+from workbench.corpus.reading.raw import UNKNOWN, Raw, Reject, UnusableFile
 from workbench.durable import write_json
 
 SLOW_SECONDS = 30.0  # a download may lag by this much behind SLOW_BYTES a second
@@ -76,7 +76,7 @@ def _read_fetched(
     label = PurePosixPath(unquote(urlsplit(entry.name).path)).name or "index.html"
     kind = _kind(label, found.media)
     if not kind:
-        yield entry.reject("not a kind that can be read", found.media)
+        yield entry.reject(UNKNOWN, found.media)
         return
     fetched = dataclasses.replace(
         entry, label=label, kind=kind, path=content, size=found.size, encoding=found.charset, advance=_unheard(entry)

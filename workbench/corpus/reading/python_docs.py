@@ -8,10 +8,17 @@ signatures that they belong to, and its longer comments, in the order of the sou
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import warnings
 from collections.abc import Iterator
+
+from workbench.corpus.python_library import TOPICS
+from workbench.corpus.reading.entry import Entry
+from workbench.corpus.reading.raw import Raw, Reject
+from workbench.corpus.reading.rows import cell
+from workbench.recipes.base import PYTHON_DOCS
 
 MIN_COMMENT_LINES = 3  # shorter ones seldom make sense without the code around them
 COMMENT_BLOCK = re.compile(rf"(?:^[ \t]*#.*\n){{{MIN_COMMENT_LINES},}}", re.MULTILINE)
@@ -23,6 +30,24 @@ CODE_LINE = re.compile(
 LEGAL = re.compile(r"copyright|permission to use|licen[sc]e", re.IGNORECASE)
 
 BLOCKS = ("body", "orelse", "handlers", "finalbody")  # where statements hold others; their expressions hold none
+
+
+def read_python(entry: Entry) -> Iterator[Raw | Reject]:
+    """The documentation inside a module of the standard library, or the topics of `help()`."""
+    if entry.name == TOPICS:
+        for topic, text in topics():
+            yield from cell(dataclasses.replace(entry, name=f"{PYTHON_DOCS}/topics/{topic}"), text, 0, {})
+        return
+    assert entry.path is not None
+    name = module_name(entry.name)
+    module = dataclasses.replace(entry, name=f"{PYTHON_DOCS}/{name}")
+    try:
+        text = module_text(entry.path.read_bytes(), name)
+    except (SyntaxError, ValueError) as error:
+        yield module.reject("not Python", str(error))
+        return
+    if text:
+        yield from cell(module, text, 0, {})
 
 
 def module_text(source: bytes, name: str) -> str:
