@@ -208,7 +208,9 @@ class GrpoMethod(Grouped, GradientMethod):
             norms = torch.maximum(norms, nn.utils.clip_grad_norm_(self.policy.trained(), most))
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-        clipped = take_figures(self._trainer)["clip_fraction"]
+        counts = torch.tensor([float(inputs["completion_mask"].sum()) for inputs in micro])
+        weights = self.processes.total(counts).tolist() * self._recipe.num_iterations
+        clipped = take_figures(self._trainer, weights=weights)["clip_fraction"]
         self._figures |= {"clip_fraction": clipped, "seconds_update": watch.lap()}
         return Step(loss=losses / self.processes.size, grad_norm=norms, tokens=tokens, figures=self._figures)
 

@@ -7,10 +7,11 @@ request, so a trainer is made here for its `compute_loss` alone, with the forwar
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from engines.companions import pad_id
@@ -116,11 +117,13 @@ def frozen_reference(policy: Policy) -> Any:
     return folders.open_causal_lm(policy.base).to(policy.device).requires_grad_(False)
 
 
-def take_figures(trainer: Any, mode: str = "train") -> dict[str, float]:
-    """The means of what TRL measured since the last call, by our names."""
+def take_figures(trainer: Any, mode: str = "train", *, weights: Sequence[float] | None = None) -> dict[str, float]:
+    """The means of what TRL measured in the passes since the last call, by our names; `weights` are of these."""
     measured: Mapping[str, list[float]] = trainer._metrics[mode]
     found = {
-        FIGURES[name]: sum(values) / len(values) for name, values in measured.items() if name in FIGURES and values
+        FIGURES[name]: float(np.average(values, weights=weights))
+        for name, values in measured.items()
+        if name in FIGURES and values
     }
     measured.clear()  # type: ignore[attr-defined]
     return found
