@@ -120,6 +120,16 @@ async def test_a_search_finds_rows_and_esc_shows_all(
         await pilot.press("escape")
         await until(pilot, lambda: screen.found is None)
         assert len(screen.query_one(Table).rows) == DOCUMENTS
+        await until(pilot, lambda: screen.record)
+        await pilot.press("plus", "slash")
+        assert screen.query_one(Input).region  # the line to type into can be seen
+        await typed(pilot, "nowhere")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.searched == 1 and screen.record is None)
+        shown = text_of(pilot)
+        assert "0 of 2,500 rows" in shown
+        assert "row 1" not in shown  # of the pane that is empty now
+        assert "Zoom" not in shown
 
 
 @pytest.mark.parametrize("size", SIZES)

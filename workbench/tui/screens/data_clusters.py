@@ -13,9 +13,10 @@ from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.tui import actions, cleaning_view, safe
 from workbench.tui.cleaning_view import Member
-from workbench.tui.live import ArtifactRow, Changes
+from workbench.tui.live import ArtifactRow
 from workbench.tui.records import Part
-from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.screens.base import entitle
+from workbench.tui.screens.reading import ReadingScreen
 from workbench.tui.widgets.reader import Reader
 from workbench.tui.widgets.table import Column, Table
 
@@ -28,7 +29,7 @@ COLUMNS = (
 TITLE = 120  # characters
 
 
-class ClustersScreen(WorkbenchScreen):
+class ClustersScreen(ReadingScreen):
     """The clusters above; below, the kept document and another of the same cluster, side by side."""
 
     PLACE = "clusters"
@@ -51,7 +52,7 @@ class ClustersScreen(WorkbenchScreen):
     def body(self) -> ComposeResult:
         with Vertical(id="clusters", classes="pane") as pane:
             pane.border_title = "Clusters"
-            yield Table(COLUMNS, self.cells, key=lambda members: (members[0].source, members[0].position))
+            yield Table(COLUMNS, self.cells, key=lambda members: (members[0].source, members[0].position), opens="Read")
         with Container(id="pair"):
             with Vertical(id="kept", classes="pane"):
                 yield Reader()
@@ -61,9 +62,6 @@ class ClustersScreen(WorkbenchScreen):
     def on_mount(self) -> None:
         self.query_one(Table).focus()
         self.run_worker(self._open(), exit_on_error=True)
-
-    def show(self, changes: Changes) -> None:
-        pass  # an artifact does not change
 
     async def _open(self) -> None:
         project = self.app.project
@@ -110,9 +108,6 @@ class ClustersScreen(WorkbenchScreen):
             reader.show((Part(f"{member.source}, number {member.position}", member.text),))
         self.refresh_keys()
 
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.query_one("#kept Reader", Reader).focus()
-
     def why_not_next(self, _: str = "") -> str | None:
         return None if self.other + 1 < len(self._members) else "This is the cluster's last document."
 
@@ -126,18 +121,3 @@ class ClustersScreen(WorkbenchScreen):
     def do_previous(self, _: str = "") -> None:
         self.other -= 1
         self._show()
-
-    def do_zoom(self, _: str = "") -> None:
-        self.toggle_class("-zoomed")
-        if self.has_class("-zoomed"):
-            self.query_one("#kept Reader", Reader).focus()
-        else:
-            self.query_one(Table).focus()
-
-    def do_back(self, _: str = "") -> None:
-        if self.has_class("-zoomed"):
-            self.do_zoom()
-        elif not self.query_one(Table).has_focus:
-            self.query_one(Table).focus()
-        else:
-            self.dismiss()

@@ -88,7 +88,7 @@ class InspectorScreen(WorkbenchScreen):
                         yield Sections()
                     with Vertical(id="rows", classes="pane") as pane:
                         pane.border_title = "Rows of the batch"
-                        yield Table(COLUMNS, self.cells, key=lambda row: row[0])
+                        yield Table(COLUMNS, self.cells, key=lambda row: row[0], opens="Tokens")
                     with Vertical(id="token", classes="pane") as pane:
                         pane.border_title = "Token"
                         yield Facts()

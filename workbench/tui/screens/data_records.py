@@ -9,16 +9,17 @@ from typing import Any
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical
+from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widgets import Input
 
 from workbench.errors import WorkbenchError
 from workbench.tui import actions, cleaning_view, safe
-from workbench.tui.live import ArtifactRow, Changes
+from workbench.tui.live import ArtifactRow
 from workbench.tui.records import Record, Records
-from workbench.tui.screens.base import WorkbenchScreen, entitle
+from workbench.tui.screens.base import entitle
 from workbench.tui.screens.data_reviewing import Reviewing
+from workbench.tui.screens.reading import ReadingScreen
 from workbench.tui.widgets.reader import Reader
 from workbench.tui.widgets.table import Column, Table
 
@@ -38,21 +39,12 @@ MOST_FOUND = 10_000  # rows of a search: nobody reads more
 REST_SECONDS = 0.08  # of the cursor, before a row that is not in memory is read
 
 
-class RecordsScreen(Reviewing, WorkbenchScreen):
-    """Wide: rows and reader side by side. Narrow: one above the other; `+` gives the reader the screen."""
-
+class RecordsScreen(Reviewing, ReadingScreen):
     PLACE = "records"
     BINDINGS = actions.bindings("records")
     DEFAULT_CSS = """
-    RecordsScreen #records { height: 1fr; }
-    RecordsScreen #list { height: 40%; }
-    RecordsScreen #reader { height: 1fr; }
     RecordsScreen #filter { display: none; }
     RecordsScreen.-searching #filter { display: block; }
-    RecordsScreen.-zoomed #list { display: none; }
-    RecordsScreen.-wide #records, RecordsScreen.-very-wide #records { layout: horizontal; }
-    RecordsScreen.-wide #list, RecordsScreen.-very-wide #list { width: 45%; height: 100%; }
-    RecordsScreen.-wide #reader, RecordsScreen.-very-wide #reader { width: 1fr; height: 100%; }
     """
 
     def __init__(self, item: ArtifactRow):
@@ -71,22 +63,15 @@ class RecordsScreen(Reviewing, WorkbenchScreen):
     def heading(self) -> str:
         return safe.line(f"{self.item.kind} {self.item.id}")
 
-    def body(self) -> ComposeResult:
-        with Container(id="records"):
-            with Vertical(id="list", classes="pane"):
-                yield Input(placeholder="words that a row holds; Enter searches", id="filter")
-                yield Table(COLUMNS, self.cells, key=lambda number: number)
-            with Vertical(id="reader", classes="pane"):
-                yield Reader()
+    def listing(self) -> ComposeResult:
+        with Vertical(id="list", classes="pane"):
+            yield Input(placeholder="words that a row holds; Enter searches", id="filter")
+            yield Table(COLUMNS, self.cells, key=lambda number: number, opens="Read")
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
-        self.query_one(Table).focus()
         self._title()
         self.run_worker(self._open(), exit_on_error=True)
-
-    def show(self, changes: Changes) -> None:
-        pass  # an artifact does not change
 
     # ------------------------------------------------------------------ reading
 
@@ -143,9 +128,7 @@ class RecordsScreen(Reviewing, WorkbenchScreen):
             return
         if self.query_one(Table).row == number:
             self.record = record
-            entitle(self.query_one("#reader"), f"row {number:,}  {record.source}", self._said(number))
-            self.query_one(Reader).show(record.parts)
-            self.refresh_keys()
+            self.give_to_read(record.parts, f"row {number:,}  {record.source}", self._said(number))
 
     # ------------------------------------------------------------------ what is shown
 
@@ -190,8 +173,7 @@ class RecordsScreen(Reviewing, WorkbenchScreen):
             self._resting.stop()
         if event.row is None:
             self.record = None
-            self.query_one(Reader).show(())
-            entitle(self.query_one("#reader"), "")
+            self.give_to_read(())
             return
         number: int = event.row
         self._resting = self.set_timer(REST_SECONDS, lambda: self._follow(number))
@@ -199,13 +181,11 @@ class RecordsScreen(Reviewing, WorkbenchScreen):
     def _follow(self, number: int) -> None:
         self.run_worker(self._read(number), group="record", exclusive=True, exit_on_error=True)
 
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.query_one(Reader).focus()
-
     # ------------------------------------------------------------------ searching
 
     def do_search(self, argument: str = "") -> None:
         field = self.query_one(Input)
+        self.remove_class("-zoomed")
         self.add_class("-searching")
         if argument:
             field.value = argument
@@ -296,18 +276,9 @@ class RecordsScreen(Reviewing, WorkbenchScreen):
 
     # ------------------------------------------------------------------ moving
 
-    def why_not_zoom(self, _: str = "") -> str | None:
-        return None if self.record is not None else "There is no row to read."
-
-    def do_zoom(self, _: str = "") -> None:
-        self.toggle_class("-zoomed")
-        self.query_one(Reader if self.has_class("-zoomed") else Table).focus()
-
     def do_back(self, _: str = "") -> None:
-        if self.has_class("-zoomed"):
-            self.do_zoom()
-        elif self.query_one(Reader).has_focus:
-            self.query_one(Table).focus()
+        if self.has_class("-zoomed") or isinstance(self.focused, Reader):
+            super().do_back()
         elif self.has_class("-searching"):
             self._all()
         elif self.shows_rejects:

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical
+from textual.containers import Vertical
 
 from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.tui import actions, cleaning_view, safe
 from workbench.tui.cleaning_view import FunnelRow
-from workbench.tui.live import ArtifactRow, Changes
+from workbench.tui.live import ArtifactRow
 from workbench.tui.records import Part
-from workbench.tui.screens.base import WorkbenchScreen, entitle
-from workbench.tui.widgets.reader import Reader
+from workbench.tui.screens.reading import ReadingScreen
 from workbench.tui.widgets.sections import Sections
 from workbench.tui.widgets.table import Column, Table
 
@@ -35,22 +34,14 @@ COLUMNS = (
 )
 
 
-class RejectsScreen(WorkbenchScreen):
-    """Wide: reasons and, beside them, an example. Narrow: one above the other; `+` gives the example the screen."""
-
+class RejectsScreen(ReadingScreen):
     PLACE = "rejects"
     BINDINGS = actions.bindings("rejects")
     DEFAULT_CSS = """
-    RejectsScreen #rejects { height: 1fr; }
-    RejectsScreen #side { height: 45%; }
+    RejectsScreen #list { height: 45%; }
     RejectsScreen #reasons { height: 1fr; }
     RejectsScreen #effect { display: none; height: auto; max-height: 8; }
     RejectsScreen.-tried #effect { display: block; }
-    RejectsScreen #example { height: 1fr; }
-    RejectsScreen.-zoomed #side { display: none; }
-    RejectsScreen.-wide #rejects, RejectsScreen.-very-wide #rejects { layout: horizontal; }
-    RejectsScreen.-wide #side, RejectsScreen.-very-wide #side { width: 45%; height: 100%; }
-    RejectsScreen.-wide #example, RejectsScreen.-very-wide #example { width: 1fr; height: 100%; }
     """
 
     def __init__(self, item: ArtifactRow):
@@ -64,25 +55,17 @@ class RejectsScreen(WorkbenchScreen):
     def heading(self) -> str:
         return safe.line(f"Funnel of {self.item.id}")
 
-    def body(self) -> ComposeResult:
-        with Container(id="rejects"):
-            with Vertical(id="side"):
-                with Vertical(id="reasons", classes="pane") as pane:
-                    pane.border_title = "What came, and what was left out"
-                    yield Table(COLUMNS, self.cells, key=lambda row: row)
-                with Vertical(id="effect", classes="pane") as pane:
-                    pane.border_title = "Another threshold"
-                    yield Sections()
-            with Vertical(id="example", classes="pane"):
-                yield Reader()
+    def listing(self) -> ComposeResult:
+        with Vertical(id="list"):
+            with Vertical(id="reasons", classes="pane") as pane:
+                pane.border_title = "What came, and what was left out"
+                yield Table(COLUMNS, self.cells, key=lambda row: row, opens="Read")
+            with Vertical(id="effect", classes="pane") as pane:
+                pane.border_title = "Another threshold"
+                yield Sections()
 
     def on_mount(self) -> None:
-        table = self.query_one(Table)
-        table.set_rows(cleaning_view.funnel(self.item.report))
-        table.focus()
-
-    def show(self, changes: Changes) -> None:
-        pass  # an artifact does not change
+        self.query_one(Table).set_rows(cleaning_view.funnel(self.item.report))
 
     @property
     def _folder(self) -> Path:
@@ -122,15 +105,13 @@ class RejectsScreen(WorkbenchScreen):
             self._show()
 
     def _show(self) -> None:
-        pane, reader = self.query_one("#example"), self.query_one(Reader)
         parts = self._parts()
         row = self.query_one(Table).row
         what = "rejected" if row is not None and row.shows_rejected else "changed"
         if self.effect is not None:
             what = "with another fate"
-        entitle(pane, f"{self.shown + 1:,} of {self._count:,} examples {what}" if parts else f"no examples {what}")
-        reader.show(parts)
-        self.refresh_keys()
+        number = f"{self.shown + 1:,} of {self._count:,}" if parts else "no"
+        self.give_to_read(parts, f"{number} examples {what}")
 
     @property
     def _count(self) -> int:
@@ -147,9 +128,6 @@ class RejectsScreen(WorkbenchScreen):
         if self.shown < len(kept):
             return cleaning_view.fate_parts(kept[self.shown], now_kept=True)
         return cleaning_view.fate_parts(self.effect.now_rejected[self.shown - len(kept)], now_kept=False)
-
-    def on_table_opened(self, event: Table.Opened) -> None:
-        self.query_one(Reader).focus()
 
     # ------------------------------------------------------------------ examples
 
@@ -223,18 +201,10 @@ class RejectsScreen(WorkbenchScreen):
 
     # ------------------------------------------------------------------ moving
 
-    def do_zoom(self, _: str = "") -> None:
-        self.toggle_class("-zoomed")
-        self.query_one(Reader if self.has_class("-zoomed") else Table).focus()
-
     def do_back(self, _: str = "") -> None:
-        if self.has_class("-zoomed"):
-            self.do_zoom()
-        elif self.effect is not None:
-            self._forget()
-            self.shown = 0
-            self._show()
-        elif self.query_one(Reader).has_focus:
-            self.query_one(Table).focus()
-        else:
-            self.dismiss()
+        if self.effect is None or self.has_class("-zoomed"):
+            super().do_back()
+            return
+        self._forget()
+        self.shown = 0
+        self._show()

@@ -88,8 +88,9 @@ class MapScreen(WorkbenchScreen):
             Column(title="Size", width=8, right=True),
             Column(title="Made", width=11, right=True, drop=1),
         )
+        table = Table(columns, self.cells, key=lambda item: item.id, opens="Details")
         return Container(
-            Vertical(Table(columns, self.cells, key=lambda item: item.id), id="versions", classes="pane"),
+            Vertical(table, id="versions", classes="pane"),
             VerticalScroll(Sections(), id="detail", classes="pane"),
             id="made",
         )

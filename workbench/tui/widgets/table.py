@@ -33,7 +33,8 @@ class Column:
 
 
 class Table(Painted, ScrollView, can_focus=True):
-    """`cells(row)` gives a row's `Text`s, one a column; `key(row)` says which row is the same after a change."""
+    """`cells(row)` gives a row's `Text`s, one a column; `key(row)` says which row is the same after a change; `opens`
+    is what Enter does with one."""
 
     PLACE: ClassVar[str] = "list"
     BINDINGS = actions.bindings("list")
@@ -64,11 +65,12 @@ class Table(Painted, ScrollView, can_focus=True):
         *,
         key: Callable[[Any], Any],
         header: bool = True,
+        opens: str = "Open",
         id: str | None = None,
     ):
         super().__init__(id=id)
         self.columns, self.cells, self.key = tuple(columns), cells, key
-        self.header = header
+        self.header, self.opens = header, opens
         self.rows: Sequence[Any] = ()
         self._announced: Any = None
 
@@ -208,6 +210,9 @@ class Table(Painted, ScrollView, can_focus=True):
 
     def do_open(self, _: str = "") -> None:
         self.post_message(self.Opened(self, self.row))
+
+    def title_open(self) -> str:
+        return self.opens
 
     def why_not_open(self, _: str = "") -> str | None:
         return None if self.row is not None else "The list is empty."
