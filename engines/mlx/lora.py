@@ -26,6 +26,29 @@ PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnit
 OUTPUTS = {"lm_head", "score", "embed_out"}  # which an adapter is not put on
 
 
+class Dora(DoRALinear):
+    """mlx-lm's layer with PEFT's dropout."""
+
+    def __init__(self, layer: nn.Linear | nn.QuantizedLinear, *, rank: int, dropout: float, scale: float):
+        outputs, inputs = layer.weight.shape
+        if isinstance(layer, nn.QuantizedLinear):
+            inputs = inputs * 32 // layer.bits
+        super().__init__(inputs, outputs, r=rank, dropout=dropout, scale=scale)
+        self.set_linear(layer)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """W x + (k - 1) W x' + k · scale · B A x', where x' is x after dropout and k the magnitudes over the norms of
+        the rows of W + scale · B A. mlx-lm has x in the place of the first x'."""
+        dropped = self.dropout(x)
+        if dropped is x:
+            return super().__call__(x)
+        weight_OI = self._dequantized_weight()
+        norm_O = mx.linalg.norm(weight_OI + (self.scale * self.lora_b.T) @ self.lora_a.T, axis=1)
+        factor_O = (self.m / mx.stop_gradient(norm_O)).astype(x.dtype)
+        added = (self.scale * (dropped @ self.lora_a) @ self.lora_b).astype(x.dtype)
+        return self.linear(x) + (factor_O - 1) * (dropped @ weight_OI.T) + factor_O * added
+
+
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear | nn.QuantizedLinear]:
     """By name, those that an adapter may be put on."""
     return {
@@ -42,7 +65,7 @@ def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
     Raises `WorkbenchError` naming the layers that there are if the section's fit none.
     """
     assert section.lora_rank is not None
-    layers = linear_layers(model)
+    layers: dict[str, Any] = linear_layers(model)
     names = section.target_modules
     ends = sorted({name.rpartition(".")[2] for name in layers})
     if names != ["all-linear"]:
@@ -60,10 +83,14 @@ def add_lora(model: nn.Module, section: AdapterSection, *, seed: int) -> None:
     rank = section.lora_rank
     scale = (section.lora_alpha or 2.0 * rank) / rank
     keys = mx.random.split(mx.random.key(seed), len(layers))
-    kind: Any = DoRALinear if section.use_dora else LoRALinear
+    dropout = section.lora_dropout
     adapted = []
     for (name, layer), key in zip(layers.items(), keys, strict=True):
-        lora = kind.from_base(layer, r=rank, dropout=section.lora_dropout, scale=scale)
+        lora: Any = (
+            Dora(layer, rank=rank, dropout=dropout, scale=scale)
+            if section.use_dora
+            else LoRALinear.from_base(layer, r=rank, dropout=dropout, scale=scale)
+        )
         # As PEFT's: uniform within 1 / sqrt(inputs), the second matrix zero.
         bound = lora.lora_a.shape[0] ** -0.5
         lora.lora_a = mx.random.uniform(-bound, bound, lora.lora_a.shape, key=key)

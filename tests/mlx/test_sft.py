@@ -94,6 +94,55 @@ def test_recomputing_layers_and_chunks_of_logits_change_no_gradient(
         assert np.abs(np.array(item - expected[name])).max() <= 1e-5 * np.abs(np.array(expected[name])).max(), name
 
 
+@pytest.mark.parametrize("bits", [None, 8], ids=["whole", "eight-bit"])
+def test_dropout_takes_from_dora_what_it_takes_from_pefts(bits: int | None) -> None:
+    import mlx.core as mx
+    from mlx import nn
+    from peft import LoraConfig, get_peft_model
+
+    from engines.mlx.lora import Dora
+
+    class Fixed(torch.nn.Module):
+        """Dropout of half the inputs, always the same."""
+
+        def forward(self, x: Any) -> Any:
+            return x * torch.from_numpy(mask)
+
+    drawn = np.random.default_rng(0)
+    mask = drawn.integers(0, 2, (6, 32)).astype(np.float32) * 2
+    layer: Any = nn.Linear(32, 24)
+    if bits is not None:
+        layer = nn.QuantizedLinear.from_linear(layer, 32, bits)
+    own = Dora(layer, rank=4, dropout=0.5, scale=2.0)
+    own.lora_b, own.m = mx.array(drawn.normal(0, 0.3, (4, 24)).astype(np.float32)), own.m * 1.3
+    own.dropout = lambda x: x * mx.array(mask)
+    own.freeze(recurse=False)
+    own.unfreeze(keys=["lora_a", "lora_b", "m"], recurse=False)
+
+    plain = torch.nn.Sequential(torch.nn.Linear(32, 24))
+    adapted = get_peft_model(
+        plain, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.5, use_dora=True, target_modules=["0"])
+    ).train()
+    [theirs] = [item for item in adapted.modules() if hasattr(item, "lora_magnitude_vector")]
+    theirs.lora_dropout["default"] = Fixed()
+    weights = {"lora_a": theirs.lora_A["default"].weight, "lora_b": theirs.lora_B["default"].weight,
+               "m": theirs.lora_magnitude_vector["default"].weight}  # fmt: skip
+    with torch.no_grad():
+        theirs.base_layer.weight.copy_(torch.from_numpy(np.array(own._dequantized_weight())))
+        theirs.base_layer.bias.copy_(torch.from_numpy(np.array(layer.bias)))
+        for name, weight in weights.items():
+            weight.copy_(torch.from_numpy(np.array(own[name]).T))
+
+    inputs, wanted = (drawn.normal(size=(6, width)).astype(np.float32) for width in (32, 24))
+    expected = (adapted(torch.from_numpy(inputs)) * torch.from_numpy(wanted)).sum()
+    expected.backward()
+    found, gradients = nn.value_and_grad(own, lambda x: (own(x) * mx.array(wanted)).sum())(mx.array(inputs))
+    assert float(found) == pytest.approx(expected.item(), rel=1e-4)
+    for name, weight in weights.items():
+        gradient = weight.grad.numpy()
+        assert np.abs(np.array(gradients[name]).T - gradient).max() <= 1e-4 * np.abs(gradient).max(), name
+
+
 @pytest.mark.parametrize("kind", [LORA, DORA], ids=["lora", "dora"])
 def test_an_adapter_of_mlx_is_opened_and_merged_by_peft(tuning: TuningWorkspace, kind: dict[str, Any]) -> None:
     rate = {"optimizer__learning_rate": 1e-2}  # so that DoRA's magnitudes move away from those of the base
@@ -143,7 +192,11 @@ def test_an_adapter_of_peft_is_opened_and_trained_further_by_mlx(tuning: TuningW
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, LORA | {"adapter__lora_dropout": 0.2}, DORA | {"adapter__quantize_base": "mlx-4bit"}],
+    [
+        {},
+        LORA | {"adapter__lora_dropout": 0.2},
+        DORA | {"adapter__quantize_base": "mlx-4bit", "adapter__lora_dropout": 0.2},
+    ],
     ids=["full", "lora", "qdora"],
 )
 def test_stopped_and_resumed_is_never_stopped(tuning: TuningWorkspace, settings: dict[str, Any]) -> None:
