@@ -4,10 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-# Threads of torch's BLAS that spin while the rest of MLX works on one core: beside a busy process a step took 850 ms
-# instead of 115.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
