@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,24 @@ def test_a_list_of_words_is_part_of_what_a_corpus_is(project: Project, tmp_path:
     second = json.loads(run(project, *words, "--name", "listed").stdout)
     assert not second["skipped"]
     assert second["metrics"]["funnel"][1]["rejected"] == 0
+
+
+def test_what_was_not_fetched_is_read_again_on_request(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("A page that is there.")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_port}"
+        words = ("import", f"{root}/a.txt", f"{root}/b.txt", "--name", "pages")
+        first = run(project, *words)
+        assert "warning: 1 source was not fetched: the same command with --again reads all of them anew" in first.stderr
+        (tmp_path / "b.txt").write_text("A page that came later.")
+        same = run(project, *words)
+        assert "import: skipped, corpus/pages is made already\n1 source was not fetched then; --again" in same.stderr
+        second = json.loads(run(project, *words, "--again", "--json").stdout)
+        assert (second["skipped"], second["corpus"], second["metrics"]["documents"]) == (False, "pages-2", 2)
+        server.shutdown()
+    wrong = run(project, "import", tmp_path / "a.txt", "--name", "a", "--again")
+    assert "None of these sources is fetched" in wrong.stderr

@@ -11,16 +11,20 @@ import click
 from workbench.cli.errors import WrongUsage
 from workbench.cli.follow import follow
 from workbench.cli.output import answer, common, complete_artifact, note, open_current
+from workbench.corpus.addresses import not_fetched
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import Recipe, validate
 from workbench.recipes.fields import RecipeField, nested, recipe_fields
 from workbench.recipes.load import POSITIONAL, STAGES, read_recipes
+from workbench.runs.again import read_again
 from workbench.runs.plan import Step, checkpoints_differ, plan
 from workbench.runs.submit import submit
 from workbench.store import artifacts, runs
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
+from workbench.wording import amount
 
+AGAIN = "again"  # the field of a recipe that the flag --again counts up
 EXAMPLES = {
     "import": [
         "workbench import ~/texts --name books",
@@ -106,32 +110,41 @@ EXAMPLES = {
 
 def stage_command(stage: str, kind: type[Recipe]) -> click.Command:
     """The verb of a recipe class."""
-    fields = recipe_fields(kind)
+    fields = [field for field in recipe_fields(kind) if field.path != AGAIN]
     positional = POSITIONAL.get(stage)
 
     @common
-    def command(as_json: bool, detach: bool, **values: Any) -> None:
+    def command(as_json: bool, detach: bool, again: bool = False, **values: Any) -> None:
         given = {field.path: _plain(values[_key(field)]) for field in fields if values[_key(field)] not in (None, ())}
         try:
             recipe = validate(kind, {"stage": stage, **nested(given)})
         except WorkbenchError as error:
             raise WrongUsage(error.what, error.remedy) from None
-        make([recipe], Path.cwd(), detach=detach, as_json=as_json)
+        make([recipe], Path.cwd(), detach=detach, as_json=as_json, again=again)
 
     for field in reversed(fields):
         command = argument_of(field)(command) if field.path == positional else option_of(field)(command)
     command = click.option("--detach", is_flag=True, help="Answer with the run's id at once; it goes on by itself.")(
         command
     )
+    if AGAIN in kind.model_fields:
+        command = click.option(
+            "--again",
+            is_flag=True,
+            help="Read addresses and data sets of the hub anew that were imported before, those that failed too.",
+        )(command)
     summary = (kind.__doc__ or "").strip()
     examples = "\n".join(f"  {line}" for line in EXAMPLES[stage])
     return click.command(stage, help=summary, epilog=f"\b\nExamples:\n{examples}")(command)
 
 
-def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool) -> None:
-    """Plan, submit and follow; `base` is what relative sources are relative to."""
+def make(recipes: Sequence[Recipe], base: Path, *, detach: bool, as_json: bool, again: bool = False) -> None:
+    """Plan, submit and follow; `base` is what relative sources are relative to. `again`: see `read_again`."""
     project, catalog = open_current()
-    steps = plan(project, catalog, [recipe.absolute(base) for recipe in recipes])
+    recipes = [recipe.absolute(base) for recipe in recipes]
+    if again:
+        recipes = [read_again(project, catalog, recipe) for recipe in recipes]
+    steps = plan(project, catalog, recipes)
     # What the plan skips is said once it is sure that the rest can be done here.
     started = submit(project, catalog, steps)
     for step in steps:
@@ -158,6 +171,9 @@ def _announce(step: Step) -> None:
         assert step.artifact is not None
         again = "; --name NEW trains it again, with the checkpoints that are asked for" if _kept_otherwise(step) else ""
         note(f"{step.recipe.stage}: skipped, {step.kind}/{step.artifact.id} is made already{again}")
+        if step.kind == "corpus" and (count := not_fetched(step.artifact.report)):
+            again = f"--again (in a recipe, again: {step.artifact.recipe.get(AGAIN, 0) + 1})"
+            note(f"{amount(count, 'sources', 'were')} not fetched then; {again} reads all of them anew")
     elif step.action == "active":
         note(f"{step.recipe.stage}: {step.run} is making {step.kind}/{step.name} already; waiting for it")
     elif step.action == "resume":

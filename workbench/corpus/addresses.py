@@ -1,20 +1,22 @@
 """Sources that are no files: addresses of the web, lists of them, and data sets of the Hugging Face hub.
 
 What they hold is not looked at before a run: they count by their names, so that a plan needs no network and downloads
-nothing twice. To read one anew although its name has been imported, pin a `@revision` of a data set, or give an
-address a fragment (`https://…/page#june`), which no server sees.
+nothing twice. An import's `again` reads them anew although their names have been imported.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import HUB, WEB
 
+NOT_FETCHED = "not fetched"  # the reason of a source that was not to be had
 LIST_SUFFIX = ".urls"  # of a file with an address a line; such a list is read only if it is given by name
 MAX_LIST_BYTES = 64 << 20
 _HUB = re.compile(
@@ -35,6 +37,16 @@ class HubSource:
 def is_remote(source: str) -> bool:
     """Whether a source is an address or a data set of the hub."""
     return source.startswith((HUB, *WEB))
+
+
+def is_fetched(source: str) -> bool:
+    """Whether what a source holds has to be fetched: a list of addresses counts, too."""
+    return is_remote(source) or source.lower().endswith(LIST_SUFFIX)
+
+
+def not_fetched(report: Mapping[str, Any]) -> int:
+    """How many sources of a corpus, with this report, were not to be had."""
+    return report.get("dropped", {}).get(NOT_FETCHED, 0)
 
 
 def hub_source(source: str) -> HubSource:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from workbench.corpus.addresses import NOT_FETCHED
 from workbench.corpus.cleaning.presets import steps_of
 from workbench.corpus.pipeline.flow import Flow, Outcome
 from workbench.corpus.pipeline.funnel import READ
@@ -17,6 +18,7 @@ from workbench.corpus.reading import ReadOptions
 from workbench.corpus.sources import Expansion, expand
 from workbench.errors import WorkbenchError
 from workbench.recipes.corpus import ImportRecipe
+from workbench.wording import amount
 
 MAX_WARNINGS = 5
 MAX_SOURCES_LISTED = 20
@@ -61,11 +63,12 @@ def _warn(outcome: Outcome, found: Expansion, warn: Callable[[str], None]) -> No
     for what, _ in outcome.problems[:MAX_WARNINGS]:
         warn(f"{what} It was left out.")
     if more := max(outcome.left_out - MAX_WARNINGS, 0):
-        files = "1 more file was" if more == 1 else f"{more:,} more files were"
-        warn(f"{files} left out; the rejects name them.")
+        warn(f"{amount(more, 'more files', 'were')} left out; the rejects name them.")
+    if count := outcome.funnel[-1].reasons[NOT_FETCHED]:
+        warn(f"{amount(count, 'sources', 'were')} not fetched: the same command with --again reads all of them anew.")
     if outcome.tally.repaired:
-        count = "1 document" if outcome.tally.repaired == 1 else f"{outcome.tally.repaired:,} documents"
-        warn(f"{count} had bytes that are not UTF-8; each became the character U+FFFD.")
+        documents = amount(outcome.tally.repaired, "documents")
+        warn(f"{documents} had bytes that are not UTF-8; each became the character U+FFFD.")
 
 
 def _report(recipe: ImportRecipe, steps: list[AnyStep], outcome: Outcome) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -75,12 +76,22 @@ class ImportRecipe(Recipe):
         description="Processes side by side; if not set, as many as there are cores, and memory for them.",
         json_schema_extra=NOT_IDENTITY,
     )
+    again: int = Field(
+        0,
+        ge=0,
+        description="Addresses and data sets of the hub count by their names: another number reads them anew, those "
+        "that failed too.",
+    )
 
     def absolute(self, base: Path) -> Self:
         recipe = super().absolute(base)
         if isinstance(self.clean, str) and self.clean.endswith((".yaml", ".yml")):
-            return recipe.model_copy(update={"clean": str(base / Path(self.clean).expanduser())})
+            return recipe.model_copy(update={"clean": os.path.normpath(base / Path(self.clean).expanduser())})
         return recipe
+
+    def identity(self) -> dict[str, Any]:
+        plain = super().identity()
+        return plain if self.again else {name: value for name, value in plain.items() if name != "again"}
 
 
 class ShardsRecipe(Recipe):

@@ -15,7 +15,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import PurePath
@@ -48,62 +48,54 @@ def read_zip(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
         except BROKEN as error:
             raise _unsound(entry, error) from None
         growth = Growth(entry.name, entry.options, lambda: size, entry.growth)
-        seen = 0
+
+        def contents(info: zipfile.ZipInfo, member: Entry) -> Iterator[Raw | Reject]:
+            if info.flag_bits & ENCRYPTED:
+                yield member.reject("encrypted")
+                return
+            if entry.path is not None:
+                entry.advance(info.compress_size)
+            try:
+                opened = archive.open(info)
+            except BROKEN as error:
+                yield _broken_member(member, error)
+                return
+            grown = Growth(member.name, entry.options, lambda: info.compress_size, growth)
+            yield from _contents(member, opened, grown, read)
+
         with archive:
-            for info in archive.infolist():
-                if not info.filename or info.is_dir() or info.external_attr >> 28 == 0o12:  # a symbolic link
-                    continue
-                member = _member(entry, info.filename, info.file_size)
-                if isinstance(member, Reject) or member is None:
-                    seen += member is not None
-                    yield from filter(None, [member])
-                    continue
-                seen += 1
-                if info.flag_bits & ENCRYPTED:
-                    yield member.reject("encrypted")
-                    continue
-                if entry.path is not None:
-                    entry.advance(info.compress_size)
-                try:
-                    opened = archive.open(info)
-                except BROKEN as error:
-                    yield _broken_member(member, error)
-                    continue
-                yield from _contents(
-                    member, opened, Growth(member.name, entry.options, partial(int, info.compress_size), growth), read
-                )
-    _require_any(entry, seen)
+            files = (
+                (info.filename, info.file_size, partial(contents, info))
+                for info in archive.infolist()
+                if info.filename and not info.is_dir() and info.external_attr >> 28 != 0o12  # a symbolic link
+            )
+            yield from _members(entry, files)
 
 
 def read_tar(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
     """The members of a tar file, packed or not, in their order. `read` reads each."""
-    seen = 0
     with entry.open() as file:
         measured = _Measured(file)
         growth = Growth(entry.name, entry.options, lambda: measured.count, entry.growth)
-        unpacked = _unpacked(measured, _compression(entry))
-        try:
-            stream = _Stream(entry, unpacked, growth)
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Headers) as archive:
-                for info in archive:
-                    archive.members.clear()  # type: ignore[attr-defined]  # or it remembers them all
-                    if not info.isfile() or info.issparse():  # a sparse one holds gaps of any length
-                        continue
-                    member = _member(entry, info.name, info.size)
-                    if isinstance(member, Reject) or member is None:
-                        seen += member is not None
-                        yield from filter(None, [member])
-                        continue
-                    seen += 1
-                    content = archive.extractfile(info)
-                    assert content is not None
-                    member.stream, member.growth = content, growth  # type: ignore[assignment]
-                    yield from read(member)
+        stream = _Stream(entry, _unpacked(measured, _compression(entry)), growth)
+
+        def contents(file: IO[bytes] | None, member: Entry) -> Iterator[Raw | Reject]:
+            member.stream, member.growth = file, growth
+            return read(member)
+
+        def files(archive: tarfile.TarFile) -> Iterator[tuple[str, int, Read]]:
+            for info in archive:
+                archive.members.clear()  # type: ignore[attr-defined]  # or it remembers them all
+                if info.isfile() and not info.issparse():  # a sparse one holds gaps of any length
+                    yield info.name, info.size, partial(contents, archive.extractfile(info))
             while stream.read(BLOCK_BYTES):  # a checksum comes last
                 pass
+
+        try:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Headers) as archive:
+                yield from _members(entry, files(archive))
         except BROKEN as error:
             raise _unsound(entry, error) from None
-    _require_any(entry, seen)
 
 
 def read_compressed(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
@@ -111,13 +103,23 @@ def read_compressed(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
     with entry.open() as file:
         measured = _Measured(file)
         member = _member(entry, PurePath(entry.label).stem, 0, name=entry.name)
-        if isinstance(member, Reject) or member is None:
-            yield from filter(None, [member])
-            return
-        unpacked = _unpacked(measured, _compression(entry))
-        yield from _contents(
-            member, unpacked, Growth(member.name, entry.options, lambda: measured.count, entry.growth), read
-        )
+        if isinstance(member, Entry):
+            growth = Growth(member.name, entry.options, lambda: measured.count, entry.growth)
+            yield from _contents(member, _unpacked(measured, _compression(entry)), growth, read)
+        elif member is not None:
+            yield member
+
+
+def _members(entry: Entry, files: Iterable[tuple[str, int, Read]]) -> Iterator[Raw | Reject]:
+    """What is in `files` (path, size, what reads it) of the kinds that folders are searched for, too."""
+    seen = False
+    for path, size, read in files:
+        member = _member(entry, path, size)
+        if member is not None:
+            seen = True
+            yield from read(member) if isinstance(member, Entry) else [member]
+    if not seen:
+        raise UnusableFile("nothing to read", f"The archive {entry.name} holds no file that can be read.", READABLE)
 
 
 def _contents(member: Entry, stream: IO[bytes], growth: Growth, read: Read) -> Iterator[Raw | Reject]:
@@ -246,11 +248,6 @@ def _unpacked(stream: Any, compression: str) -> IO[bytes]:
 def _compression(entry: Entry) -> str:
     suffix = PurePath(entry.label.lower()).suffix
     return PACKED_TARS.get(suffix) or (suffix if suffix in COMPRESSIONS else "")
-
-
-def _require_any(entry: Entry, seen: int) -> None:
-    if not seen:
-        raise UnusableFile("nothing to read", f"The archive {entry.name} holds no file that can be read.", READABLE)
 
 
 def _broken_member(member: Entry, error: Exception) -> Reject:

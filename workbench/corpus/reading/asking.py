@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from workbench import __version__
+from workbench.corpus.addresses import NOT_FETCHED
 from workbench.corpus.reading import robots
 
 AGENT = "llm-workbench"
@@ -49,11 +50,11 @@ def answer(address: str, waiting: Waiting) -> Any:
                 if error.code in (301, 302, 303, 307, 308) and target:
                     address = urljoin(address, target)
                     if urlsplit(address).scheme not in ("http", "https"):
-                        raise Refused("not fetched", "it leads to what is no page of the web") from None
+                        raise Refused(NOT_FETCHED, "it leads to what is no page of the web") from None
                     continue
                 passing = error.code in TRY_AGAIN
-                raise Refused("not fetched", f"the answer was {error.code} {error.reason}", passing) from None
-    raise Refused("not fetched", f"it leads on more than {MAX_REDIRECTS} times")
+                raise Refused(NOT_FETCHED, f"the answer was {error.code} {error.reason}", passing) from None
+    raise Refused(NOT_FETCHED, f"it leads on more than {MAX_REDIRECTS} times")
 
 
 def _request(address: str) -> Any:
@@ -96,7 +97,7 @@ class _Site:
                 with error:
                     if error.code in TRY_AGAIN or error.code >= 500:
                         told = f"its robots.txt cannot be had: the answer was {error.code}"
-                        raise Refused("not fetched", told, passing=True) from None
+                        raise Refused(NOT_FETCHED, told, passing=True) from None
                 self._robots = robots.Robots()
         return self._robots
 

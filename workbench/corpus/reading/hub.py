@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from workbench.corpus.addresses import HubSource, hub_source
+from workbench.corpus.addresses import NOT_FETCHED, HubSource, hub_source
 from workbench.corpus.reading.entry import Entry
 from workbench.corpus.reading.raw import Raw, Reject, UnusableFile
 from workbench.corpus.reading.tables import arrow_rows
@@ -74,7 +74,7 @@ def _commit(entry: Entry, source: HubSource) -> str | None:
 def _unreachable(entry: Entry, source: HubSource, error: Exception, what: str) -> UnusableFile:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return UnusableFile(
-        "not fetched",
+        NOT_FETCHED,
         f"The data set {source.name!r} cannot be {what}: {lines[0].rstrip('.')}.",
         "Check the name, the configuration and the connection, or download its files and give their folder.",
     )

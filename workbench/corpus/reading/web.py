@@ -14,6 +14,7 @@ from email.message import Message
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from workbench.corpus.addresses import NOT_FETCHED
 from workbench.corpus.kinds import kind_of
 from workbench.corpus.reading.asking import Refused, answer, wait, why
 from workbench.corpus.reading.encodings import codec_of
@@ -143,12 +144,12 @@ def _download(entry: Entry, content: Path) -> Download:
                     if size > limit:
                         raise too_large
                     if time.monotonic() - began > SLOW_SECONDS + size / SLOW_BYTES:
-                        raise Refused("not fetched", f"it came at less than {SLOW_BYTES} bytes a second")
+                        raise Refused(NOT_FETCHED, f"it came at less than {SLOW_BYTES} bytes a second")
             expected = headers.get("Content-Length")
             if expected is not None and not packed and size < int(expected):
-                raise Refused("not fetched", f"it ended after {size:,} of {int(expected):,} bytes", passing=True)
+                raise Refused(NOT_FETCHED, f"it ended after {size:,} of {int(expected):,} bytes", passing=True)
     except (OSError, http.client.HTTPException, zlib.error, ValueError) as error:
-        raise Refused("not fetched", why(error), passing=not isinstance(error, ValueError)) from None
+        raise Refused(NOT_FETCHED, why(error), passing=not isinstance(error, ValueError)) from None
     return Download(
         address=entry.name,
         media=headers.get_content_type() if headers.get("Content-Type") else "",
