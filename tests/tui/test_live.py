@@ -69,6 +69,13 @@ def test_what_is_left_of_a_run_follows_from_its_rate(example: Project) -> None:
     assert left == pytest.approx(360 * 4096 / run.tokens_per_second)
     assert run.share() == pytest.approx(0.64)
     assert live.runs["pretrain-9"].remaining_seconds() is None
+    # What counts no tokens, such as the second pass of an import that has worked for a minute, counts by itself.
+    begun = replace(run, tokens=None, phase="pass 2", unit="bytes", started=0.0, step=10, total_steps=100, updated=60.0)
+    first = begun.after(run)
+    assert first.remaining_seconds() is None
+    assert replace(begun, step=40, updated=66.0).after(first).remaining_seconds() == pytest.approx(12)
+    anew = replace(begun, step=40, updated=66.0, started=65.0).after(first)  # it was stopped, and goes on
+    assert anew.remaining_seconds() is None
     live.close()
 
 

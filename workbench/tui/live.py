@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from workbench.errors import WorkbenchError
@@ -28,6 +28,7 @@ _RUN_COLUMNS = (
     f"CASE WHEN stage IN {run_metrics.ONLINE} THEN (SELECT value FROM metrics WHERE run = runs.id AND "
     "name = 'reward_mean' ORDER BY step DESC LIMIT 1) END AS reward"
 )
+SURE_SECONDS = 2.0  # of counting, before it says how long the rest will take
 _OFTEN = 3  # seconds between looks at whether the catalog's file was replaced by a repair
 
 
@@ -59,6 +60,18 @@ class RunRow:
     updated: float | None
     seconds_before: float = 0.0  # that earlier attempts worked
     reward: float | None = None  # the mean of its last step, of a method that learns from its own answers
+    counted_from: tuple[int, float] | None = None  # (step, time) of the first look at the count that goes on
+
+    def after(self, before: RunRow | None) -> RunRow:
+        """The row as one that follows `before`: a stage counts anew in each of its phases."""
+        if self.step is None or self.updated is None:
+            return self
+        same = before is not None and all(
+            getattr(before, name) == getattr(self, name) for name in ("started", "phase", "unit", "total_steps")
+        )
+        if same and before is not None and before.counted_from and before.counted_from[0] <= self.step:
+            return replace(self, counted_from=before.counted_from)
+        return replace(self, counted_from=(self.step, self.updated))
 
     @property
     def measure(self) -> tuple[str, float] | None:
@@ -91,15 +104,16 @@ class RunRow:
         return min(1.0, max(0.0, self.step / self.total_steps))
 
     def remaining_seconds(self) -> float | None:
-        """Until the last step, at the present rate; None before there is something to go by."""
+        """Until the end of the count that goes on, at the present rate; None before there is something to go by."""
         if self.state not in ("running", "stopping") or not self.total_steps or not self.step:
             return None
         left = self.total_steps - self.step
         if self.tokens and self.tokens_per_second:
             return left * (self.tokens / self.step) / self.tokens_per_second
-        if self.started is None or self.updated is None or self.updated <= self.started:
+        if self.counted_from is None or self.updated is None:
             return None
-        return left * (self.updated - self.started) / self.step
+        done, took = self.step - self.counted_from[0], self.updated - self.counted_from[1]
+        return left * took / done if done and took >= SURE_SECONDS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +229,7 @@ class Live:
     def _read_runs(self, catalog: Catalog, *, everything: bool) -> list[str]:
         if everything:
             rows = catalog.rows(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY number DESC")
-            self.runs = {row["id"]: RunRow(**row) for row in rows}
+            self.runs = {row["id"]: RunRow(**row).after(self.runs.get(row["id"])) for row in rows}
             return list(self.runs)
         watched = [run.id for run in self.runs.values() if run.active]
         newest = max((run.number for run in self.runs.values()), default=0)
@@ -225,7 +239,7 @@ class Live:
             f"OR id IN ({marks}) ORDER BY number",
             (newest, *watched),
         )
-        found = [RunRow(**row) for row in rows]
+        found = [RunRow(**row).after(self.runs.get(row["id"])) for row in rows]
         changed = [run for run in found if self.runs.get(run.id) != run]
         if changed:
             # A new dictionary: screens may be going through the old one meanwhile.
