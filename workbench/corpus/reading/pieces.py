@@ -16,55 +16,48 @@ class LongLine:
 def pieces(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | LongLine]:
     """The blocks joined, and cut after the last line end that keeps a piece within `max_bytes`.
 
-    A line that is longer is dropped, in bounded memory, and told of by its start.
+    A line that is longer is dropped, in bounded memory, and told of by its start once all of it was read.
     """
     buffer = bytearray()
-    dropping = False
+    long = b""  # the start of a line that is being dropped
     for block in blocks:
         buffer += block
-        while dropping or len(buffer) > max_bytes:
-            if dropping:
+        while long or len(buffer) > max_bytes:
+            if long:
                 end = buffer.find(b"\n") + 1
                 del buffer[: end or len(buffer)]
                 if not end:
                     break
-                dropping = False
+                yield LongLine(long)
+                long = b""
             elif end := buffer.rfind(b"\n", 0, max_bytes) + 1:
                 yield bytes(buffer[:end])
                 del buffer[:end]
             else:
-                yield LongLine(bytes(buffer[:START_BYTES]))
-                dropping = True
-    if buffer:
+                long = bytes(buffer[:START_BYTES])
+    if long:
+        yield LongLine(long)
+    elif buffer:
         yield bytes(buffer)
 
 
 def lines(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | LongLine]:
-    """Lines without their ends; of one longer than `max_bytes` only the start."""
+    """Lines without their ends; of one longer than `max_bytes` only the start, once all of it was read."""
+
+    def line(data: bytes | bytearray) -> bytes | LongLine:
+        return bytes(data) if len(data) <= max_bytes else LongLine(bytes(data[:START_BYTES]))
+
     buffer = bytearray()  # the start of a line that goes on in the next block
-    dropping = False
     for block in blocks:
         first, *others = block.split(b"\n")
-        if not dropping:
+        if len(buffer) <= max_bytes:  # or the rest of it is dropped
             buffer += first
-            if len(buffer) > max_bytes:
-                yield LongLine(bytes(buffer[:START_BYTES]))
-                dropping = True
-                buffer.clear()
-        if not others:
-            continue
-        if not dropping:
-            yield bytes(buffer)
-        *ended, rest = others
-        for line in ended:
-            yield line if len(line) <= max_bytes else LongLine(line[:START_BYTES])
-        buffer = bytearray(rest)
-        dropping = len(rest) > max_bytes
-        if dropping:
-            yield LongLine(rest[:START_BYTES])
-            buffer.clear()
+        if others:
+            yield line(buffer)
+            yield from map(line, others[:-1])
+            buffer = bytearray(others[-1])
     if buffer:
-        yield bytes(buffer)
+        yield line(buffer)
 
 
 def too_long(max_bytes: int) -> str:
