@@ -170,7 +170,7 @@ def test_a_wrong_preset_is_told_with_the_nearest(tmp_path, content, sentence):
 
 def test_a_projects_own_presets(tmp_path):
     (tmp_path / "cleaning").mkdir()
-    (tmp_path / "cleaning" / "mine.yaml").write_text("- {step: words, file: bad.txt, max_count: 1}")
+    (tmp_path / "cleaning" / "mine.yaml").write_text("- {step: words, file: ../cleaning/bad.txt, max_count: 1}")
     (step,) = presets.load("mine", tmp_path)
     assert presets.files_of([step]) == [str(tmp_path / "cleaning" / "bad.txt")]
     with pytest.raises(

@@ -197,7 +197,7 @@ def test_a_tokenizer_from_elsewhere_gets_what_it_lacks(stage, tmp_path, some_pyt
     known = after.get_vocab()
     assert {text: number for text, number in longer.get_vocab().items() if text in known} == known
     marks = stage("extend-tokenizer", {"tokenizer": imported.output}, tokens=["<|tool|>", "<|pad|>"], special=True)
-    assert marks.warnings == ["The tokenizer has <|pad|> already: left as they are."]
+    assert marks.warnings == ["Already in the tokenizer, and left as before: <|pad|>."]
     assert len(ids(load_tokenizer(marks.output), "<|tool|>")) > 1
     assert isinstance(choose_encoder(imported.output, [text]), FastEncoder)
     assert choose_encoder(extended.output, [text]).name == "tokenizers"  # tiktoken would miss the words

@@ -64,8 +64,8 @@ def _print(found: dict[str, Any]) -> None:
     rows += [(f"language: {name}", item) for name, item in found["by_language"].items()]
     table(columns, [(name, *_figures(item)) for name, item in rows], right=columns[1:])
     for item in found.get("against", ()):
-        more = found["bytes_per_token"] / max(item["bytes_per_token"], 1e-9) - 1
-        compared = f"{abs(more):.1%} {'longer' if more >= 0 else 'shorter'} tokens than it"
+        more = found["tokens"] / max(item["tokens"], 1) - 1
+        compared = f"{found['tokenizer']} takes {abs(more):.1%} {'more' if more >= 0 else 'fewer'} tokens"
         click.echo(strip_controls(
             f"against {item['tokenizer']} ({item['vocab_size']:,} tokens): "
             f"{item['bytes_per_token']:.3f} bytes/token, {item['tokens_per_word']:.3f} tokens/word: {compared}"

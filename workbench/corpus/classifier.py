@@ -18,6 +18,7 @@ import numpy as np
 from workbench.corpus.marks import CHARACTERS
 from workbench.corpus.shingles import mixed, runs, word_hashes
 from workbench.errors import WorkbenchError
+from workbench.wording import amount
 
 KEY, FORMAT = "classifier", 1  # in the file's metadata
 BITS = 18
@@ -114,7 +115,7 @@ def train(texts: Sequence[str], good: Sequence[bool]) -> Classifier:
     """
     label = np.array(good, bool)
     if min(label.sum(), (~label).sum()) < LEAST:
-        what = f"{label.sum():,} documents are marked good and {(~label).sum():,} bad."
+        what = f"{amount(int(label.sum()), 'documents', 'are')} marked good and {(~label).sum():,} bad."
         raise WorkbenchError(what, f"Mark at least {LEAST} of each: workbench corpus mark CORPUS ROW good.")
     rows = [features(text) for text in texts]
     fold = _folds(texts, label)

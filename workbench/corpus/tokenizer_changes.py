@@ -12,6 +12,7 @@ from workbench import durable
 from workbench.corpus.tokenizer import CHAT_TEMPLATE, CONFIG, SPECIAL_TOKENS, is_byte_level, load_tokenizer
 from workbench.errors import WorkbenchError
 from workbench.recipes.tokenizer import ExtendTokenizerRecipe, ImportTokenizerRecipe
+from workbench.wording import agreeing
 
 TEMPLATE = "chat_template.jinja"
 ROLES = ("bos_token", "eos_token", "pad_token")
@@ -58,7 +59,8 @@ def import_tokenizer(recipe: ImportTokenizerRecipe, output: Path, warn: Callable
     else:
         shutil.copyfile(CHAT_TEMPLATE, output / TEMPLATE)
     if added:
-        warn(f"{' '.join(added)} were added behind the {_size(output) - len(added):,} tokens that it had.")
+        were, had = agreeing(len(added), "were"), _size(output) - len(added)
+        warn(f"{' '.join(added)} {were} added behind the {had:,} tokens that it had.")
     return {"vocab_size": _size(output), "added": added, "kind": str(content["model"].get("type", "")).lower()}
 
 
@@ -74,7 +76,7 @@ def extend_tokenizer(
     if len(there) == len(recipe.tokens):
         raise WorkbenchError(f"The tokenizer has {' '.join(there)} already.", "Give tokens that it lacks.")
     if there:
-        warn(f"The tokenizer has {' '.join(there)} already: left as they are.")
+        warn(f"Already in the tokenizer, and left as before: {' '.join(there)}.")
     added = _add(output, [text for text in recipe.tokens if text not in known], special=recipe.special)
     return {"vocab_size": _size(output), "added": added}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import figures
 from workbench.errors import WorkbenchError
 from workbench.tui.records import Part
+from workbench.wording import agreeing, amount
 
 if TYPE_CHECKING:
     from workbench.corpus.looking import ChangedDocument, RejectedDocument
@@ -164,7 +165,8 @@ def effect_in_words(moved: Mapping[str, Any], effect: Effect) -> list[tuple[str,
     """(sentence, style name) of what another threshold does to the sample."""
     what = ", ".join(f"{key} = {value}" for key, value in moved.items())
     change = effect.kept_after - effect.kept_before
-    sample = f"of {effect.documents:,} sampled documents {effect.kept_after:,} are kept, {change:+,}"
+    kept = f"{effect.kept_after:,} {agreeing(effect.kept_after, 'are')} kept"
+    sample = f"of {amount(effect.documents, 'sampled documents')} {kept}, {change:+,}"
     lines = [(f"{what}: {sample}", "strong")]
     lines += [
         (f"{step} rejects {after:,} instead of {before:,}", "text")

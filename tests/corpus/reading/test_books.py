@@ -77,7 +77,7 @@ def test_pdfs_that_hold_no_text(tmp_path):
         ("other.pdf", "broken PDF"),
         ("scan.pdf", "PDF without text"),
     ]
-    assert found.rejects[-1].excerpt == "3 pages hold 1 characters: they may be scans."
+    assert found.rejects[-1].excerpt == "3 pages with 1 character: this may be a scan."
 
 
 def test_damaged_pdfs_never_raise(tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from workbench.corpus.reading.raw import NoText
+from workbench.wording import amount
 
 MIN_CHARACTERS_A_PAGE = 10  # a scan whose pages only bear a stamp or a number has no text
 CPU_SECONDS = 300.0  # for one file; 10,000 pages take half of it
@@ -40,10 +41,11 @@ def pdf_text(data: bytes) -> str:
     except (RuntimeError, AssertionError, OSError, MemoryError) as error:
         raise NoText("broken PDF", f"{type(error).__name__}: {error}") from None
     except _TooLong:
-        raise NoText("PDF takes too long", f"{len(pages)} pages took {CPU_SECONDS:g} s.") from None
+        raise NoText("PDF takes too long", f"{amount(len(pages), 'pages')} took {CPU_SECONDS:g} s.") from None
     text = "\n\n".join(page for page in pages if page)
     if len(text) < MIN_CHARACTERS_A_PAGE * max(len(pages), 1) or text.isspace():
-        raise NoText("PDF without text", f"{len(pages)} pages hold {len(text)} characters: they may be scans.")
+        held = f"{amount(len(pages), 'pages')} with {amount(len(text), 'characters')}"
+        raise NoText("PDF without text", f"{held}: this may be a scan.")
     return text
 
 

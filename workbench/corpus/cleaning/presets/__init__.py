@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,14 @@ def _placed(step: AnyStep, folder: Path) -> AnyStep:
     for name in _path_fields(step):
         value = getattr(step, name)
         if isinstance(value, (list, tuple)):
-            update[name] = type(value)(str(folder / Path(item).expanduser()) for item in value)
+            update[name] = type(value)(_below(folder, item) for item in value)
         elif value:
-            update[name] = str(folder / Path(value).expanduser())
+            update[name] = _below(folder, value)
     return step.model_copy(update=update)
+
+
+def _below(folder: Path, path: str) -> str:
+    return os.path.normpath(folder / Path(path).expanduser())
 
 
 def _path_fields(step: AnyStep) -> list[str]:
