@@ -28,6 +28,12 @@ CLOSE_SECONDS = 5
 QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
 
+def quiet_threads() -> None:
+    """Have a model that this process will open not spin; to be called before its engine's libraries are imported."""
+    for name, value in QUIET_THREADS.items():
+        os.environ.setdefault(name, value)
+
+
 class ModelProcess:
     """Satisfies `contract.LanguageModel`; each call goes to `workbench.chat.serve` over pipes.
 

@@ -11,6 +11,7 @@ import click
 
 from workbench import registry
 from workbench.chat.conversation import SETTINGS, Conversation
+from workbench.chat.process import quiet_threads
 from workbench.chat.session import answer as answers
 from workbench.chat.session import converse
 from workbench.cli.output import answer, common, complete_artifact, note, open_current
@@ -66,6 +67,7 @@ def chat(as_json: bool, model: str, prompt: str | None, system: str, engine: str
         if text is not None:
             conversation.set(setting, text)
     opens, path = locate(model, engine)
+    quiet_threads()
     loaded = registry.engine(opens).load(path)
     try:
         if prompt is None:

@@ -80,9 +80,11 @@ def _require_mlx() -> None:
 
 
 def _chat(model: Path, as_json: bool) -> None:
+    from workbench.chat.process import quiet_threads
     from workbench.chat.session import answer as answers
     from workbench.contract import Sampling
 
+    quiet_threads()
     loaded = registry.engine(registry.opener(model)).load(model)
     pieces = answers(loaded, PROMPT, Sampling(max_tokens=ANSWER_TOKENS, temperature=0.6, min_p=0.05, seed=1))
     if as_json:

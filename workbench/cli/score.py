@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from workbench import registry
+from workbench.chat.process import quiet_threads
 from workbench.cli.output import answer, common, complete_artifact, open_current
-from workbench.contract import RewardEngine
 from workbench.errors import WorkbenchError
 from workbench.store import artifacts
 
@@ -23,17 +23,18 @@ from workbench.store import artifacts
 @click.option("--prompt", required=True, help="What was asked.")
 @click.option("--answer", "answers", required=True, multiple=True, help="What was answered; - reads it. Repeat it.")
 @click.option("--system", default="", help="What the model was told before.")
-@click.option("--engine", "asked", metavar="NAME", default="pytorch", show_default=True, help="What opens the model.")
+@click.option(
+    "--engine", "asked", metavar="NAME", help="What opens the model: pytorch or mlx. Derived: the first that is here."
+)
 @common
-def score(as_json: bool, model: str, prompt: str, answers: tuple[str, ...], system: str, asked: str) -> None:
+def score(as_json: bool, model: str, prompt: str, answers: tuple[str, ...], system: str, asked: str | None) -> None:
     """Score answers with the reward MODEL: higher is better, and only differences mean something."""
     texts = [sys.stdin.read() if text == "-" else text for text in answers]
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
-    engine = registry.engine(asked)
-    if not isinstance(engine, RewardEngine):
-        raise WorkbenchError(f"The engine {asked} opens no reward models.", "Leave out --engine.")
-    judge = engine.open_reward(locate(model))
+    folder = locate(model)
+    quiet_threads()
+    judge = registry.reward_opener(folder, asked).open_reward(folder)
     try:
         scores = judge.score([(messages, text) for text in texts])
     finally:
