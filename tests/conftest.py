@@ -41,6 +41,16 @@ def catalog(project: Project) -> Iterator[Catalog]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def module_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Catalog]]:
+    """A project that a module's tests share; what is run to fill it has a state folder of its own, too."""
+    folder = tmp_path_factory.mktemp("module")
+    project = create(folder / "my-llm")
+    with pytest.MonkeyPatch.context() as patch, open_catalog(project) as catalog:
+        patch.setenv("WORKBENCH_STATE_DIR", str(folder / "state"))
+        yield project, catalog
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real data beside the checkout; tests that need it skip where it is missing."""

@@ -10,7 +10,7 @@ from workbench.recipes.fields import nested
 from workbench.recipes.load import recipe_from
 from workbench.runs.plan import plan
 from workbench.runs.submit import submit, wait
-from workbench.store import runs
+from workbench.store import artifacts, runs
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
@@ -50,3 +50,10 @@ def make(project: Project, catalog: Catalog, *recipes: Recipe) -> list[runs.RunS
     """Run the recipes to their ends through real supervisors; the states of those that ran."""
     started = submit(project, catalog, plan(project, catalog, recipes))
     return [wait(project, run) for run in started if run]
+
+
+def made(project: Project, catalog: Catalog, recipe: Recipe) -> Path:
+    """The folder of what the recipe makes."""
+    states = make(project, catalog, recipe)
+    assert [state.state for state in states] == ["finished"] * len(states), states
+    return artifacts.folder_of(project, artifacts.resolve(project, catalog, recipe.produces, recipe.title()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,25 +19,20 @@ from workbench.benchmarks.results import Results
 from workbench.contract import LanguageModel
 from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
-from workbench.store import artifacts
-from workbench.store.catalog import Catalog, open_catalog
-from workbench.store.project import Project, create
+from workbench.store.catalog import Catalog
+from workbench.store.project import Project
 
 pytest.importorskip("lm_eval", reason="the harness lm-eval is not installed")
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Catalog]]:
+def exported(module_project: tuple[Project, Catalog]) -> tuple[Project, Catalog]:
     """A model with an F16 and a Q4_0 export."""
-    folder = tmp_path_factory.mktemp("exported")
-    project = create(folder / "my-llm")
-    with pytest.MonkeyPatch.context() as patch, open_catalog(project) as catalog:
-        patch.setenv("WORKBENCH_STATE_DIR", str(folder / "state"))
-        tiny.add_model(project, catalog)
-        states = road.make(project, catalog, *(_export(kind) for kind in ("f16", "q4_0")))
-        assert [state.state for state in states] == ["finished"] * 2, states
-        yield project, catalog
+    tiny.add_model(*module_project)
+    for kind in ("f16", "q4_0"):
+        road.made(*module_project, _export(kind))
+    return module_project
 
 
 def _export(kind: str) -> Any:
@@ -49,9 +43,7 @@ def measure(project: Project, catalog: Catalog, model: str, **given: Any) -> tup
     recipe = recipe_from(
         {"stage": "benchmark", "model": model, "tasks": ["divergence"], "name": f"{model}-{len(given)}", **given}
     )
-    (state,) = road.make(project, catalog, recipe)
-    assert state.state == "finished", state
-    folder = artifacts.folder_of(project, artifacts.resolve(project, catalog, "benchmark", recipe.title()))
+    folder = road.made(project, catalog, recipe)
     return results.read(folder), folder
 
 
@@ -118,8 +110,7 @@ def test_the_speed_is_measured_where_text_has_more_tokens_than_the_context_holds
 @pytest.mark.slow
 def test_without_an_f16_export_the_checkpoint_is_the_reference(project: Project, catalog: Catalog) -> None:
     tiny.add_model(project, catalog)
-    (state,) = road.make(project, catalog, _export("q8_0"))
-    assert state.state == "finished", state
+    road.made(project, catalog, _export("q8_0"))
     found, folder = measure(project, catalog, "tiny-q8_0")
     assert found.tasks["divergence"].setting.against == "model tiny"
     assert 1e-6 < found.tasks["divergence"].figures["kl_divergence"].value < 0.05

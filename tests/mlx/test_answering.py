@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +15,28 @@ from workbench.errors import WorkbenchError
 from workbench.recipes.load import recipe_from
 from workbench.runs.plan import plan
 from workbench.runs.submit import submit
-from workbench.store import artifacts
-from workbench.store.catalog import Catalog, open_catalog
-from workbench.store.project import Project, create
+from workbench.store.catalog import Catalog
+from workbench.store.project import Project
 
 pytest.importorskip("lm_eval", reason="the harness lm-eval is not installed")
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Catalog]]:
-    """A model that chats, its export in 8 bits, and data of two tasks."""
-    folder = tmp_path_factory.mktemp("answering")
-    project = create(folder / "my-llm")
-    with pytest.MonkeyPatch.context() as patch, open_catalog(project) as catalog:
-        patch.setenv("WORKBENCH_STATE_DIR", str(folder / "state"))
-        tiny.add_model(project, catalog, context=256)
-        tiny.add_data(project.root, "arc_easy", items={"arc_easy": 8})
-        patterns = folder / "patterns.jsonl"
-        patterns.write_text(
-            "".join(json.dumps({"prompt": f"{number} and two are", "regex": "[0-9]"}) + "\n" for number in range(3))
-        )
-        task_data.add(project.root, "my-rx", [patterns])
-        yield project, catalog
+def ready(module_project: tuple[Project, Catalog]) -> tuple[Project, Catalog]:
+    """A model that chats, and data of two tasks."""
+    project, catalog = module_project
+    tiny.add_model(project, catalog, context=256)
+    tiny.add_data(project.root, "arc_easy", items={"arc_easy": 8})
+    patterns = project.root.parent / "patterns.jsonl"
+    patterns.write_text(
+        "".join(json.dumps({"prompt": f"{number} and two are", "regex": "[0-9]"}) + "\n" for number in range(3))
+    )
+    task_data.add(project.root, "my-rx", [patterns])
+    return module_project
 
 
 def make(ready: tuple[Project, Catalog], **values: Any) -> Path:
-    """The folder of what the recipe makes."""
-    project, catalog = ready
-    recipe = recipe_from(values)
-    states = road.make(project, catalog, recipe)
-    assert [state.state for state in states] == ["finished"] * len(states), states
-    return artifacts.folder_of(project, artifacts.resolve(project, catalog, recipe.produces, recipe.title()))
+    return road.made(*ready, recipe_from(values))
 
 
 def test_a_benchmark_on_mlx_is_that_on_pytorch(ready: tuple[Project, Catalog]) -> None:
