@@ -65,7 +65,8 @@ def _print(found: dict[str, Any]) -> None:
     table(columns, [(name, *_figures(item)) for name, item in rows], right=columns[1:])
     for item in found.get("against", ()):
         more = found["tokens"] / max(item["tokens"], 1) - 1
-        compared = f"{found['tokenizer']} takes {abs(more):.1%} {'more' if more >= 0 else 'fewer'} tokens"
+        many = f"{abs(more):.1%} {'more' if more > 0 else 'fewer'}" if more else "as many"
+        compared = f"{found['tokenizer']} takes {many} tokens"
         click.echo(strip_controls(
             f"against {item['tokenizer']} ({item['vocab_size']:,} tokens): "
             f"{item['bytes_per_token']:.3f} bytes/token, {item['tokens_per_word']:.3f} tokens/word: {compared}"

@@ -102,7 +102,8 @@ def test_what_folders_hide_is_hidden_here_too(tmp_path):
     (tmp_path / "b.tar").write_bytes(tar_bytes(files))
     found = read_all(tmp_path)
     assert found.texts == ["seen", "seen"]
-    assert found.rejects == []
+    unknown = "not a kind that can be read"
+    assert found.reasons == [("a.zip:a.png", unknown), ("b.tar:a.png", unknown)]
 
 
 ESCAPES = ["../out.txt", "a/../../out.txt", "/etc/out.txt", "C:\\out.txt", "..\\out.txt", "\\out.txt"]
@@ -288,8 +289,8 @@ def test_encrypted_members(tmp_path):
 def test_an_archive_without_texts(tmp_path):
     write_zip(tmp_path / "a.zip", {"a.png": "x"})
     found = read_all(tmp_path / "a.zip")
-    assert found.reasons == [("a.zip", "nothing to read")]
-    assert found.rejects[0].excerpt == "The archive a.zip holds no file that can be read."
+    assert found.reasons == [("a.zip:a.png", "not a kind that can be read"), ("a.zip", "nothing to read")]
+    assert found.rejects[-1].excerpt == "The archive a.zip holds no file that can be read."
 
 
 def test_names_that_are_no_utf8_or_carry_escapes(tmp_path):

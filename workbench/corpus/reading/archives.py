@@ -24,7 +24,7 @@ from typing import IO, Any
 from workbench.corpus.kinds import ARCHIVES, COMPRESSIONS, READABLE, kind_of
 from workbench.corpus.reading.entry import BLOCK_BYTES, Entry, printable
 from workbench.corpus.reading.growth import Growth
-from workbench.corpus.reading.raw import Raw, Reject, UnusableFile
+from workbench.corpus.reading.raw import UNKNOWN, Raw, Reject, UnusableFile, unopened
 
 MAX_TAR_HEADER_BYTES = 1 << 20  # of a member's long name and the like, which tarfile reads at once
 NESTED_ONCE = 2
@@ -111,12 +111,12 @@ def read_compressed(entry: Entry, read: Read) -> Iterator[Raw | Reject]:
 
 
 def _members(entry: Entry, files: Iterable[tuple[str, int, Read]]) -> Iterator[Raw | Reject]:
-    """What is in `files` (path, size, what reads it) of the kinds that folders are searched for, too."""
+    """What is in `files` (path, size, what reads it), but for hidden ones."""
     seen = False
     for path, size, read in files:
         member = _member(entry, path, size)
         if member is not None:
-            seen = True
+            seen = seen or isinstance(member, Entry) or member.reason != UNKNOWN
             yield from read(member) if isinstance(member, Entry) else [member]
     if not seen:
         raise UnusableFile("nothing to read", f"The archive {entry.name} holds no file that can be read.", READABLE)
@@ -130,7 +130,7 @@ def _contents(member: Entry, stream: IO[bytes], growth: Growth, read: Read) -> I
 
 
 def _member(entry: Entry, path: str, size: int, name: str = "") -> Entry | Reject | None:
-    """The member to read; None for one of a kind that folders are not searched for, either."""
+    """The member to read; None for one that is hidden, as folders are not searched for such, either."""
     path = printable(path)
     name = name or f"{entry.name}:{path}"
     parts = PurePath(path.replace("\\", "/")).parts
@@ -140,7 +140,7 @@ def _member(entry: Entry, path: str, size: int, name: str = "") -> Entry | Rejec
         return None
     kind = kind_of(parts[-1]) if parts else ""
     if not kind:
-        return None
+        return unopened(name, entry.file)
     depth = entry.depth + 1
     if kind in ARCHIVES and depth >= NESTED_ONCE:
         return Reject(name, "archives nested too deep", path, file=entry.file)

@@ -62,6 +62,11 @@ class Extracted:
     cut: bool = False
 
 
+def unopened(name: str, file: int = -1) -> Reject:
+    """A file, or a member of an archive, whose name says no kind that can be read."""
+    return Reject(name, UNKNOWN, f"{name} was not opened: its name says no kind that can be read.", file=file)
+
+
 class UnusableFile(WorkbenchError):
     """A file is left out, from here on; `reason` is what it is counted under.
 

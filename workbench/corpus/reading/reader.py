@@ -9,7 +9,7 @@ from functools import partial
 
 from workbench.corpus.reading.archives import read_compressed, read_tar, read_zip
 from workbench.corpus.reading.entry import Entry, printable
-from workbench.corpus.reading.raw import UNKNOWN, Raw, ReadOptions, Reject, UnusableFile
+from workbench.corpus.reading.raw import Raw, ReadOptions, Reject, UnusableFile, unopened
 from workbench.corpus.reading.rows import read_csv, read_jsonl
 from workbench.corpus.reading.tables import read_arrow, read_parquet
 from workbench.corpus.reading.text import read_text, read_whole
@@ -64,7 +64,7 @@ def read(expansion: Expansion, options: ReadOptions, advance: Callable[[int], No
                 yield item
         advance(max(file.size - done, 0))
     for name in map(printable, expansion.unknown):
-        yield Reject(name, UNKNOWN, f"{name} was not opened: its name says no kind that can be read.")
+        yield unopened(name)
 
 
 def read_entry(entry: Entry) -> Iterator[Raw | Reject]:
