@@ -63,9 +63,15 @@ def measured(
     return opened(folder)
 
 
-def add_model(project: Project, catalog: Catalog, name: str, inputs: Mapping[str, Artifact] | None = None) -> Artifact:
-    """A model of this name, with no weights: only its name and lineage are asked for."""
-    return _sealed(project, catalog, "model", name, inputs or {})
+def add_model(
+    project: Project,
+    catalog: Catalog,
+    name: str,
+    inputs: Mapping[str, Artifact] | None = None,
+    run: str | None = None,
+) -> Artifact:
+    """A model of this name, with no weights: only its name, lineage and run are asked for."""
+    return _sealed(project, catalog, "model", name, inputs or {}, run=run)
 
 
 def add_benchmark(
@@ -92,6 +98,7 @@ def _sealed(
     name: str,
     inputs: Mapping[str, Artifact],
     partial: Path | None = None,
+    run: str | None = None,
 ) -> Artifact:
     if partial is None:
         partial = project.folder(kind) / f"{name}.partial"
@@ -100,5 +107,5 @@ def _sealed(
     number = len(list(project.folder(kind).iterdir()))
     return artifacts.seal(
         project, catalog, partial, kind=kind, name=name, identity=f"{name}-{number}".ljust(64, "0"), stage=kind,
-        run=None, recipe={}, inputs=inputs, report={}, versions={},
+        run=run, recipe={}, inputs=inputs, report={}, versions={},
     )  # fmt: skip

@@ -78,7 +78,7 @@ def test_what_does_not_fit_into_the_context_is_cut_counted_and_shown(ready: tupl
     [
         (("--tasks", "arc_easy", "--chat-template"), 1, "arc_easy is to be put as a chat", "--no-chat-template"),
         (("--panel", "chat"), 1, "this model has no chat template", "taught to chat"),
-        (("--panel", "mine"), 1, "There is no task called 'hellaswg'.", "Did you mean hellaswag?"),
+        (("--panel", "mine"), 1, "mine.yaml, task 1: There is no task called 'hellaswg'.", "hellaswag?"),
         (("--panel", "nine"), 1, "There is no panel called 'nine'.", "mine"),
         (("--tasks", "arc_easy", "--limit", "0"), 2, "limit", "1"),
         (("--tasks", ""), 2, "--tasks names no task.", "panel"),

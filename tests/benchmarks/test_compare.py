@@ -214,8 +214,37 @@ def test_a_model_of_which_only_checkpoints_were_measured_names_them(project: Pro
     model = add_model(project, catalog, "hist")
     for step in (40, 20):
         add_benchmark(project, catalog, model, {"arc": outcomes("arc", range(4))}, name=f"at-{step}", checkpoint=step)
-    with pytest.raises(WorkbenchError, match="Its checkpoints have: hist@20, hist@40"):
+    with pytest.raises(WorkbenchError, match="Of its checkpoints these have one: hist@20, hist@40"):
         lookup.resolve(project, catalog, "hist")
+
+
+def test_a_checkpoint_without_a_benchmark_has_a_remedy_that_works(project: Project, catalog: Catalog) -> None:
+    """The step itself where it is kept, another that was measured or is kept where it is not."""
+    for step in (30, 60):
+        folder = project.root / "runs" / "pretrain-1" / "checkpoints" / f"step-{step:08}"
+        folder.mkdir(parents=True)
+        (folder / "complete.json").write_text("{}")
+    base = add_model(project, catalog, "base", run="pretrain-1")
+    tuned = add_model(project, catalog, "tuned")
+    add_benchmark(
+        project, catalog, tuned, {"arc": outcomes("arc", range(4)), "rte": outcomes("rte", range(4))}, panel=""
+    )
+
+    def remedy(reference: str) -> str:
+        with pytest.raises(WorkbenchError) as caught:
+            lookup.resolve_all(project, catalog, [reference, "tuned"])
+        return str(caught.value)
+
+    made = "Run it: workbench benchmark base --checkpoints {} --tasks arc,rte"
+    assert remedy("base@60") == f"base@60 has no benchmark. {made.format(60)}"
+    not_kept = "has no benchmark, and that step is not kept: the steps 30, 60 are."
+    assert remedy("base@20") == f"base@20 {not_kept} {made.format(30)}"
+    assert (
+        remedy("tuned@20")
+        == "tuned@20 has no benchmark, and that step is not kept. Name tuned itself, the finished model."
+    )
+    add_benchmark(project, catalog, base, {"arc": outcomes("arc", range(4))}, checkpoint=60)
+    assert remedy("base@20") == f"base@20 {not_kept} Of its checkpoints these have one: base@60."
 
 
 def test_versions_of_one_name_are_models_of_their_own(tmp_path: Path) -> None:
@@ -239,9 +268,10 @@ def test_versions_of_one_name_are_models_of_their_own(tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (("compare", "base", "tund"), "Did you mean tuned?"),
-        (("compare", "base", "new"), "Run it: workbench benchmark new --panel quick"),
+        (("compare", "base", "new"), "Run it: workbench benchmark new --panel code"),  # as base
         (("compare", "base", "tuned", "--panel", "code"), "tuned has no benchmark of the panel code."),
-        (("compare", "base@300", "tuned"), "workbench benchmark base --checkpoints 300 --panel quick"),
+        (("benchmarks", "show", "new"), "Run it: workbench benchmark new --panel quick"),
+        (("compare", "base@300", "tuned"), "Of its checkpoints these have one: base@200."),
         (("compare", "base"), "One model alone cannot be compared."),
         (("compare", "base", "tuned", "--task", "acr"), "Did you mean arc?"),
         (("compare", "base", "tuned", "--task", "rte"), "The task rte cannot be compared: base was not asked."),
@@ -262,7 +292,7 @@ def test_the_verb(measured_project: Project) -> None:
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("arc"))
     assert line.split() == [
-        "arc", "acc", "40.0", "52.0", "▲", "+12.0", *line.split()[6:9], "0.008", "+15", "−3", "100",
+        "arc", "acc", "40.0%", "52.0%", "▲", "+12.0", *line.split()[6:9], "0.008", "+15", "−3", "100",
     ]  # fmt: skip
     assert "adjusted" not in done.stdout  # one task
     assert "rte is not compared: base was not asked." in done.stderr
@@ -305,4 +335,4 @@ def test_the_verb_with_several_models(measured_project: Project) -> None:
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("arc"))
     words = line.split()
-    assert words == ["arc", "acc", "40.0", "52.0", "▲", "+12.0", "20.0", "▼", "−20.0", "40.0", "≈", "±0.0", "100"]
+    assert words == ["arc", "acc", "40.0%", "52.0%", "▲", "+12.0", "20.0%", "▼", "−20.0", "40.0%", "≈", "±0.0", "100"]

@@ -409,6 +409,8 @@ def test_rows_that_are_no_questions(tmp_path: Path) -> None:
         ({"endpoint": "localhost:80"}, "is no address of a server"),
         ({"endpoint": "http://x", "verdict": "likelihood"}, "does not tell how likely"),
         ({"judge": "j", "models": ["a", "a"]}, "'a' is given twice"),
+        ({"judge": "j", "models": ["a", "b", "c"]}, "these are 3: a, b, c"),
+        ({"judge": "j", "rubric": "none.md"}, "There is no file none.md"),
         ({"judge": "j", "models": ["a"], "judging": "pairwise"}, "One model alone cannot be compared"),
         ({"judge": "j", "rubric": " "}, "The rubric is empty"),
     ],

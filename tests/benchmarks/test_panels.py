@@ -54,15 +54,20 @@ def test_a_project_has_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("tasks: [", "is not valid YAML"),
+        ("description: x\ntasks: [", "is not valid YAML at line 2."),
         ("- piqa", "holds no panel"),
         ("description: x", "holds no panel. Give it a list `tasks`"),
-        ("tasks: []", "tasks"),
-        ("tasks: piqa", "should be a list"),
-        ("tasks: [piqa, {task: gsm8k, shot: 5}]", "task 2: Unknown key 'shot' in the TaskChoice. Did you mean shots?"),
+        ("tasks: []", "`tasks` is empty, but should be a list of tasks. Write each as its name"),
+        ("tasks: piqa", "`tasks` is 'piqa', but should be a list of tasks."),
+        ("tasks: [piqa, 5]", "mine.yaml, task 2: It is 5, which names no task. Write each as its name, or as {task:"),
+        ("tasks: [{shots: 2}]", "mine.yaml, task 1: The entry lacks 'task'. Add it."),
+        (
+            "tasks: [piqa, {task: gsm8k, shot: 5}]",
+            "task 2 (gsm8k): Unknown key 'shot' in the entry. Did you mean shots?",
+        ),
         ("tasks: [{task: gsm8k, shots: -1}]", "shots is -1, but should be at least 0"),
         ("tasks: [{task: gsm8k, limit: 0}]", "limit is 0, but should be at least 1"),
-        ("title: x\ntasks: [piqa]", "Unknown key 'title'"),
+        ("title: x\ntasks: [piqa]", "mine.yaml: Unknown key 'title' in the panel. There are: description, tasks."),
     ],
 )
 def test_a_bad_panel_is_told(tmp_path: Path, text: str, sentence: str) -> None:

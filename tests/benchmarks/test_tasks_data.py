@@ -36,6 +36,13 @@ def but(rows: list[dict[str, Any]], number: int, **changed: Any) -> list[dict[st
         ("hellaswag", but(hub_rows.HELLASWAG, 2, label="4"), "'label' of row 2 of rows.jsonl is no number from 0 to 3"),
         ("hellaswag", but(hub_rows.HELLASWAG, 2, endings="one"), "'endings' of row 2 of rows.jsonl is no list"),
         ("hellaswag", [{"query": "q", "choices": ["a", "b"]}], "Row 1 of rows.jsonl has no field 'label'"),
+        (
+            "hellaswag", but(hub_rows.HELLASWAG, 1, ctx_a=None, ctx_b=None, ctx="A man. he"),
+            "has no field 'ctx_a'; it has 'activity_label', 'endings', 'label', 'ctx'. "
+            "Rows of hellaswag have activity_label, ctx_a, endings, label; or query, choices, label; or",
+        ),
+        ("hellaswag", but(hub_rows.HELLASWAG, 2, ctx_b=None), "Row 2 of rows.jsonl has no field 'ctx_b'"),
+        ("hellaswag", but(hub_rows.HELLASWAG, 2, ctx_b=None, ctx="x"), "'ctx' of row 2 of rows.jsonl does not begin"),
         ("arc_easy", but(hub_rows.ARC, 2, answerKey="D"), "of row 2 of rows.jsonl is none of A, B, C: 'D'."),
         ("arc_easy", [{"question": "a", "answerKey": "A"}], "Row 1 of rows.jsonl has no field 'choices'"),
         ("arc_easy", but(hub_rows.ARC, 1, choices=["a"]), "'choices' of row 1 of rows.jsonl is no object"),
@@ -56,7 +63,7 @@ def but(rows: list[dict[str, Any]], number: int, **changed: Any) -> list[dict[st
         ("rte", but(hub_rows.RTE, 2, label=-1), "is no number from 0 to 1 or one of entailment, not_entailment: -1."),
         ("winogrande", but(hub_rows.WINOGRANDE, 2, sentence="No blank."), "has no blank '_'"),
         ("copa", but(hub_rows.COPA, 2, question="why"), "is neither 'cause' nor 'effect'"),
-        ("mbpp", but(hub_rows.MBPP, 3, test_list=["assert f(0) == 11"]), "has 1 entries where 3 are needed"),
+        ("mbpp", but(hub_rows.MBPP, 3, test_list=["assert f(0) == 11"]), "has 1 entry where 3 are needed"),
         ("mbpp", hub_rows.MBPP[:2], "None of the 2 rows is of MBPP's test split."),
         ("humaneval", but(hub_rows.HUMANEVAL, 2, test=None), "Row 2 of rows.jsonl has no field 'test'"),
         ("openbookqa", but(hub_rows.OPENBOOKQA, 2, answerKey="E"), "Row 2 does not fit openbookqa: "),

@@ -80,6 +80,18 @@ def test_answers_are_compared(tmp_path: Path) -> None:
     assert task.aggregation()["exact_match"]([1.0, 0.0]) == 0.5
 
 
+def test_answers_that_look_like_choices_are_doubted(tmp_path: Path) -> None:
+    """A number below 10 or a letter in every row: the choices may have been forgotten."""
+    doubts: list[str] = []
+    for answers in ((0, "1"), (1, 12), ("Paris", "b"), ("b", "C")):
+        rows = [{"question": f"{n}?", "answer": answer} for n, answer in enumerate(answers)]
+        task_data.add(tmp_path, "quiz", [write(tmp_path / "quiz.jsonl", rows)], warn=doubts.append)
+    assert [text.partition(",")[0] for text in doubts] == [
+        "The answer of row 1 of quiz.jsonl is 0",
+        "The answer of row 1 of quiz.jsonl is b",
+    ]
+
+
 def test_answers_are_matched(tmp_path: Path) -> None:
     loaded = made(tmp_path, [{"prompt": "Name a colour:", "regex": r"\b(red|blue)\b"}])
     task = loaded.task
@@ -132,7 +144,12 @@ def test_a_short_text_has_an_interval() -> None:
             [{"question": "a?", "choices": ["x", "y"], "answer": 0}, {"question": "b?", "answer": 0}],
             "Row 2 of quiz.jsonl has no field 'choices'; it has 'question', 'answer'.",
         ),
-        ([{"question": "a?", "choices": ["x"], "answer": 0}], "'choices' of row 1 of quiz.jsonl has 1 entries where 2"),
+        ([{"question": "a?", "choices": ["x"], "answer": 0}], "'choices' of row 1 of quiz.jsonl has 1 entry where 2"),
+        ([{"question": "a?", "choices": ["x", "y", "x "], "answer": 0}], "an entry twice, the second time as number 3"),
+        (
+            [{"question": "a?", "answer": 0}, {"question": "b?", "choices": ["x", "y"], "answer": 0}],
+            "Row 1 of quiz.jsonl has no field 'choices', which row 2 of quiz.jsonl has.",
+        ),
         ([{"question": "a?", "choices": ["x", " "], "answer": 0}], "has an empty entry, number 2"),
         ([{"question": "a?", "choices": ["x", "y"], "answer": 2}], "neither one of the 2 choices nor its letter"),
         ([{"question": "a?", "choices": ["x", "y"], "answer": "z"}], "'answer' of row 1 of quiz.jsonl is neither"),

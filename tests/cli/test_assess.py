@@ -198,9 +198,9 @@ def test_a_judge_that_is_gone_fails_in_words(road: tuple[Project, Catalog, Path]
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("assess", "base", "--prompts", "nowhere.jsonl", "--judge", "base"), "nowhere.jsonl"),
+        (("assess", "base", "--prompts", "nowhere.jsonl", "--judge", "base"), "There is no file nowhere.jsonl."),
         (("assess", "base", "--prompts", "asked.jsonl"), "neither is given"),
-        (("assess", "base", "early", "base", "--prompts", "p", "--judge", "base"), "models"),
+        (("assess", "base", "early", "base", "--prompts", "p", "--judge", "base"), "'base' is given twice."),
         (("assess", "bsae", "--prompts", "mine", "--judge", "base"), "bsae"),
         (("verdicts", "--items"), "Of which verdicts is not said."),
         (("verdicts", "nothing"), "There are no verdicts called 'nothing'"),

@@ -24,6 +24,17 @@ def test_data_go_in_and_out(project: Project, tmp_path: Path) -> None:
     file.write_text('{"text": "one two three"}\n{"text": "four five six"}\n')
     added = run(project, "benchmark-data", "add", "lambada", file)
     assert added.stdout == "Added lambada_openai: 2 items (the harness's).\n", added.stderr
+    of_panel = {
+        item["name"]: (item["here"], item["of"]) for item in json.loads(run(project, "panels", "--json").stdout)
+    }
+    assert of_panel["base"] == (1, 12)
+    one_of_blimp = tmp_path / "blimp.jsonl"
+    one_of_blimp.write_text('{"sentence_good": "A b.", "sentence_bad": "B a."}\n')
+    assert "wh_island: 1 item (" in run(project, "benchmark-data", "add", "blimp_wh_island", one_of_blimp).stdout
+    base = run(project, "panels", "show", "base")
+    assert "Data of 2 of 12 tasks are here." in base.stdout  # a group counts once, whatever of it is here
+    assert "Of blimp the data of 1 of 67 tasks are here: only these are asked." in base.stderr
+    assert run(project, "benchmark-data", "remove", "blimp_wh_island").returncode == 0
     again = json.loads(run(project, "benchmark-data", "add", "lambada", file, "--json").stdout)
     assert (again["task"], again["items"], again["replaced"]) == ("lambada_openai", 2, True)
     (listed,) = json.loads(run(project, "benchmark-data", "list", "--json").stdout)
@@ -44,7 +55,7 @@ def test_a_panel_of_ones_own(project: Project, tmp_path: Path) -> None:
     copied = json.loads(run(project, "panels", "copy", "quick", "mine", "--json").stdout)
     Path(copied["file"]).write_text("tasks: [quiz]\n")
     shown = json.loads(run(project, "panels", "show", "mine", "--json").stdout)
-    assert shown["needs"] == [{"task": "quiz", "data": "local", "items": 1, "lacks": ""}]
+    assert shown["needs"] == [{"task": "quiz", "data": "local", "items": 1, "here": 1, "of": 1, "lacks": ""}]
     Path(copied["file"]).write_text("tasks: [quizz]\n")
     assert "Did you mean quiz?" in run(project, "panels").stdout  # the others are listed all the same
 

@@ -49,6 +49,18 @@ def test_a_mixture_says_what_its_weights_came_to() -> None:
     assert summary(made) == "985k parameters, held-out loss 1.250; trained tokens: turns 62%, more 38%"
 
 
+def test_scores_are_written_as_in_tables() -> None:
+    scores = {
+        "arc": {"metric": "acc_norm", "value": 1 / 3, "low": 0.1, "high": 0.625},
+        "text:a.txt": {"metric": "bits_per_byte", "value": 1.2345, "low": None, "high": None},
+    }
+    made = artifacts.Artifact(
+        kind="benchmark", id="b", name="b", version=1, identity="", digest="", stage="benchmark", run=None, created=0.0,
+        bytes=0, recipe={}, inputs={}, report={"scores": scores},
+    )  # fmt: skip
+    assert summary(made) == "arc 33.3% (10.0 to 62.5), text:a.txt 1.234"
+
+
 def test_the_list_of_runs_shows_the_reward_where_that_is_learnt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.benchmarks import code, divergence, harness, task_data
-from workbench.benchmarks.panels import Panel, TaskChoice, choices
-from workbench.benchmarks.tasks import TEXT, expand, require_examples
+from workbench.benchmarks.panels import TaskChoice, choices
+from workbench.benchmarks.tasks import TEXT, expand, of_panel, require_examples
 from workbench.errors import WorkbenchError
 from workbench.recipes.benchmark import BenchmarkRecipe
 from workbench.store import runs
@@ -19,7 +19,7 @@ from workbench.store.project import Project
 
 def chosen(project_root: Path, recipe: BenchmarkRecipe) -> list[TaskChoice]:
     """The named tasks, else the panel's. Raises `WorkbenchError` for a panel or a task that there is not."""
-    found = choices(recipe.tasks) if recipe.tasks else Panel.read(project_root, recipe.panel).tasks
+    found = choices(recipe.tasks) if recipe.tasks else of_panel(project_root, recipe.panel)
     return [single for choice in found for single in expand(choice, project_root, lambda _: None)]
 
 

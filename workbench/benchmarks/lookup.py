@@ -11,7 +11,7 @@ from workbench.benchmarks import results
 from workbench.benchmarks.results import Item, Results
 from workbench.errors import WorkbenchError
 from workbench.recipes.nearest import nearest
-from workbench.store import artifacts
+from workbench.store import artifacts, runs
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 
@@ -110,7 +110,12 @@ def resolve_all(project: Project, catalog: Catalog, references: list[str], panel
 
     Without `panel`: of the newest panel that all have, else the newest that have tasks in common with one of the first.
     """
-    candidates = [_meant(project, catalog, reference, panel) for reference in references]
+    everything = of_project(project, catalog)
+    candidates = [_meant(project, catalog, reference, panel, everything) for reference in references]
+    for reference, found in zip(references, candidates, strict=True):
+        if not found:
+            like = next((others[0] for others in candidates if others), panel)
+            raise _unmeasured(project, catalog, reference, panel, like, everything)
     shared = set.intersection(*({made.panel for made in found} for found in candidates))
     chosen = next((made.panel for made in candidates[0] if made.panel in shared), None)
     if chosen is not None:
@@ -131,8 +136,10 @@ def resolve_all(project: Project, catalog: Catalog, references: list[str], panel
     )
 
 
-def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None) -> list[Benchmark]:
-    """All that `reference` can mean, newest first; never empty."""
+def _meant(
+    project: Project, catalog: Catalog, reference: str, panel: str | None, everything: list[Benchmark]
+) -> list[Benchmark]:
+    """All of `everything` that `reference` can mean, newest first; none where the model was not measured."""
     folder = Path(reference).expanduser()
     if (folder / results.FIGURES).is_file():
         return [opened(folder.resolve())]
@@ -140,7 +147,6 @@ def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None
     if slash and kind == "benchmark":
         return [_benchmark(project, catalog, name)]
     model, step = _checkpoint(reference)
-    everything = of_project(project, catalog)
     try:
         made = artifacts.resolve_any(project, catalog, model, MODELS)
     except WorkbenchError as error:
@@ -150,15 +156,44 @@ def _meant(project: Project, catalog: Catalog, reference: str, panel: str | None
             raise _unknown(error, reference, catalog, everything) from None
     else:
         found = [one for one in everything if one.key == (made.identity, step)]
-    fitting = [one for one in found if panel in (None, one.results.panel)]
-    if not fitting:
-        of_panel = f" of the panel {panel}" if panel else ""
-        of_checkpoints = {one.step for one in everything if model in map(one.results.model.get, ("id", "name"))}
-        if step is None and (steps := sorted(other for other in of_checkpoints if other)):
-            others = ", ".join(f"{model}@{other}" for other in steps)
-            raise WorkbenchError(f"{reference} itself has no benchmark{of_panel}.", f"Its checkpoints have: {others}.")
-        raise WorkbenchError(f"{reference} has no benchmark{of_panel}.", _how_to_make(reference, panel))
-    return fitting
+    return [one for one in found if panel in (None, one.results.panel)]
+
+
+def _unmeasured(
+    project: Project,
+    catalog: Catalog,
+    reference: str,
+    panel: str | None,
+    like: Benchmark | str | None,
+    everything: list[Benchmark],
+) -> WorkbenchError:
+    """The error for a model that has no benchmark (of `panel`), with what can be done; one of `like` would do."""
+    model, step = _checkpoint(reference)
+    what = f"{reference} has no benchmark{f' of the panel {panel}' if panel else ''}"
+    fitting = [one for one in everything if panel in (None, one.results.panel)]
+    of_model = [one for one in fitting if model in (one.results.model.get("id"), one.results.model.get("name"))]
+    measured = ", ".join(f"{model}@{other}" for other in sorted({one.step for one in of_model if one.step}))
+    if step is None:
+        if measured:
+            return WorkbenchError(f"{what} of itself.", f"Of its checkpoints these have one: {measured}.")
+        return WorkbenchError(f"{what}.", _how_to_make(reference, like))
+    try:
+        made = artifacts.resolve_any(project, catalog, model, MODELS)
+    except WorkbenchError:  # of which only the benchmarks are left
+        folders = []
+    else:
+        folders = runs.checkpoints(project, made.run) if made.run else []
+    kept = sorted(int(folder.name.removeprefix("step-")) for folder in folders)
+    if step in kept:
+        return WorkbenchError(f"{what}.", _how_to_make(reference, like))
+    if measured:
+        remedy = f"Of its checkpoints these have one: {measured}."
+    elif kept:
+        remedy = _how_to_make(f"{model}@{min(kept, key=lambda other: abs(other - step))}", like)
+    else:
+        remedy = f"Name {model} itself, the finished model."
+    steps = f": the steps {', '.join(map(str, kept))} are" if kept else ""
+    return WorkbenchError(f"{what}, and that step is not kept{steps}.", remedy)
 
 
 def _benchmark(project: Project, catalog: Catalog, name: str) -> Benchmark:
@@ -188,7 +223,10 @@ def _how_to_make(reference: str, like: Benchmark | str | None) -> str:
     model, step = _checkpoint(reference)
     at = "" if step is None else f" --checkpoints {step}"
     if isinstance(like, Benchmark):
-        what = f"--panel {like.results.panel}" if like.results.panel else f"--tasks {','.join(like.results.tasks)}"
+        limits = {task.setting.limit for task in like.results.tasks.values()}
+        limit = next(iter(limits)) if len(limits) == 1 else None
+        tasks = f"--tasks {','.join(like.results.tasks)}" + (f" --limit {limit}" if limit else "")
+        what = f"--panel {like.results.panel}" if like.results.panel else tasks
     else:
         what = f"--panel {like or 'quick'}"
     return f"Run it: workbench benchmark {model}{at} {what}"

@@ -18,10 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.benchmarks.task_rows import TaskRow
+from workbench.benchmarks.task_rows import ADD_IT, TaskRow
 from workbench.errors import WorkbenchError
 
 MAX_TOKENS = 256
+_LIKE_A_PLACE = re.compile(r"[0-9]|[A-Za-z]")
 VERSION = 1
 
 
@@ -57,7 +58,22 @@ def convert(rows: Sequence[TaskRow]) -> tuple[OwnKind, list[dict[str, Any]]]:
     Raises `WorkbenchError` that names the row and the field that is missing or wrong.
     """
     kind = kind_of(rows)
+    with_choices = next((row for row in rows if row.has("choices")), None)
+    if kind.name == "answer" and with_choices is not None:  # forgotten in the first row
+        what = f"{rows[0].place[0].upper()}{rows[0].place[1:]} has no field 'choices', which {with_choices.place} has."
+        raise WorkbenchError(what, ADD_IT)
     return kind, [kind.convert(row) for row in rows]
+
+
+def doubt(kind: OwnKind, rows: Sequence[TaskRow]) -> str | None:
+    """A sentence where all answers to be written look as if they were a choice's number or letter."""
+    if kind.name != "answer" or not all(_LIKE_A_PLACE.fullmatch(str(row.values["answer"]).strip()) for row in rows):
+        return None
+    first = rows[0]
+    return (
+        f"The answer of {first.place} is {str(first.values['answer']).strip()}, and no row has choices: the model is "
+        "to write just that. If it is the number or the letter of a choice, give every row its choices."
+    )
 
 
 def settings(name: str, kind: str) -> dict[str, Any]:
@@ -82,6 +98,9 @@ def _choices(row: TaskRow) -> dict[str, Any]:
     empty = next((n for n, choice in enumerate(choices, 1) if not choice.strip()), None)
     if empty:
         raise row.wrong("choices", f"has an empty entry, number {empty}")
+    equal = next((n for n, choice in enumerate(choices, 1) if choice.strip() in map(str.strip, choices[: n - 1])), None)
+    if equal:
+        raise row.wrong("choices", f"has an entry twice, the second time as number {equal}")
     return {"prompt": _prompt(row), "choices": choices, "answer": _right(row, choices)}
 
 

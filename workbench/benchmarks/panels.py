@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
 from workbench import durable
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import NAME_PATTERN, Section, validate
+from workbench.recipes.base import NAME_PATTERN, Section, shown, validate
 from workbench.recipes.nearest import nearest
 
 FOLDER = "panels"  # in the project
+HOW_TO_WRITE = "Write each as its name, or as {task: NAME, shots: 5}."
 
 
 class TaskChoice(Section):
     """One task, or one group of tasks, and how it is put. What is None is left to the harness's own setting."""
+
+    called: ClassVar[str] = "entry"
 
     task: str = Field(
         description="A task or a group of lm-eval's, a task of the project's own, text:FILE, or divergence."
@@ -31,6 +34,8 @@ class TaskChoice(Section):
 
 class Panel(Section):
     """A named set of tasks."""
+
+    called: ClassVar[str] = "panel"
 
     description: str = ""
     tasks: list[TaskChoice] = Field(min_length=1)
@@ -78,16 +83,23 @@ def parse(text: str, where: str) -> Panel:
     try:
         plain = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise WorkbenchError(f"{where} is not valid YAML: {reason}.", "Mend it, or copy a built-in panel.") from None
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise WorkbenchError(f"{where} is not valid YAML{line}.", "Mend that line, or copy a built-in panel.") from None
     if not isinstance(plain, dict) or "tasks" not in plain:
         raise WorkbenchError(f"{where} holds no panel.", "Give it a list `tasks`, and a `description`.")
+    entries = plain["tasks"]
+    if not isinstance(entries, list) or not entries:
+        raise WorkbenchError(f"{where}: `tasks` is {shown(entries)}, but should be a list of tasks.", HOW_TO_WRITE)
     place = where
     try:
-        for number, item in enumerate(plain["tasks"] if isinstance(plain.get("tasks"), list) else [], 1):
+        for number, entry in enumerate(entries, 1):
             place = f"{where}, task {number}"
-            if isinstance(item, dict):  # by itself, for the nearest key is told of what is no part of a list
-                validate(TaskChoice, item)
+            if isinstance(entry, dict):  # by itself, for the nearest key is told of what is no part of a list
+                place += f" ({entry['task']})" if isinstance(entry.get("task"), str) else ""
+                validate(TaskChoice, entry)
+            elif not isinstance(entry, str):
+                raise WorkbenchError(f"It is {shown(entry)}, which names no task.", HOW_TO_WRITE)
         place = where
         return validate(Panel, plain)
     except WorkbenchError as error:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,17 @@ class TaskData:
     format: int = FORMAT
 
 
-def add(project_root: Path, task: str, files: Sequence[Path], few_shot: Sequence[Path] = ()) -> TaskData:
+def add(
+    project_root: Path,
+    task: str,
+    files: Sequence[Path],
+    few_shot: Sequence[Path] = (),
+    warn: Callable[[str], None] = lambda _: None,
+) -> TaskData:
     """Copy `files` into the project as the data of `task`, in place of earlier ones.
 
-    `task` is one of the harness's, or a new name for a task of the project's own.
+    `task` is one of the harness's, or a new name for a task of the project's own; `warn` hears of what looks as if
+    something was forgotten.
     Raises `WorkbenchError` for files that are no such data; then nothing is added.
     """
     task = harness.resolve(task)
@@ -72,7 +79,7 @@ def add(project_root: Path, task: str, files: Sequence[Path], few_shot: Sequence
         what = f"{task} is a group of {len(inside)} tasks, each with data of its own."
         raise WorkbenchError(what, f"Add them one by one: workbench benchmark-data add {inside[0]} FILE")
     standard = task in harness.tasks()
-    kind, items, settings, left_out = _rows(task, files, standard)
+    kind, items, settings, left_out = _rows(task, files, standard, warn=warn)
     examples: list[dict[str, Any]] = []
     if few_shot:
         other_kind, examples, other, _ = _rows(task, few_shot, standard, examples=True)
@@ -178,7 +185,12 @@ _ADD_AGAIN = "Add the data again: workbench benchmark-data add TASK FILE"
 
 
 def _rows(
-    task: str, files: Sequence[Path], standard: bool, *, examples: bool = False
+    task: str,
+    files: Sequence[Path],
+    standard: bool,
+    *,
+    examples: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, list[dict[str, Any]], Mapping[str, Any], int]:
     """(kind, rows, settings, number of rows left out) of the files of one task."""
     if files and all(file.suffix.lower() in TEXTS for file in files):
@@ -197,6 +209,8 @@ def _rows(
         near = nearest(task, list(harness.tasks()))
         hint = f" {task} is no standard task; {near[0].lower()}{near[1:]}" if near.startswith("Did") else ""
         raise WorkbenchError(error.what, f"{error.remedy}{hint}") from None
+    if doubt := own_tasks.doubt(kind, read_rows):
+        warn(doubt)
     return kind.name, made, {}, 0
 
 

@@ -51,7 +51,8 @@ class TaskRow:
         if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
             raise self.wrong(name, "is no list of texts")
         if len(found) < at_least:
-            raise self.wrong(name, f"has {len(found)} entries where {at_least} are needed")
+            has = f"{len(found)} {'entry' if len(found) == 1 else 'entries'}"
+            raise self.wrong(name, f"has {has} where {at_least} are needed")
         return found
 
     def numbers(self, name: str, count: int) -> list[int]:

@@ -65,8 +65,14 @@ def convert(
     if shape is None:
         # Of several forms the one that lacks the least was meant.
         meant = min(known, key=lambda item: sum(not rows[0].has(name) for name in item.fields))
-        for name in meant.fields:
-            rows[0].value(name)
+        try:
+            for name in meant.fields:
+                rows[0].value(name)
+        except WorkbenchError as error:
+            if len(known) == 1:
+                raise
+            forms = "; or ".join(", ".join(item.fields) for item in known)
+            raise WorkbenchError(error.what, f"Rows of {task} have {forms}. Nothing was added.") from None
     assert shape is not None
     for row in rows:
         for name in shape.fields:
@@ -91,11 +97,20 @@ def _plain(*texts: str, **choices: Sequence[str]) -> Shape:
 
 
 def _hellaswag(row: TaskRow) -> dict[str, Any]:
+    """The hub's columns; `ctx_b` may be missing where `ctx` is there, which by the authors' README of the data is
+    `ctx_a`, and behind it, where it is not empty, a space and `ctx_b`."""
     endings = row.texts("endings", at_least=2)
+    first = row.text("ctx_a")
+    if row.has("ctx_b") or not row.has("ctx"):
+        second = row.text("ctx_b", empty=True)
+    elif row.text("ctx").startswith(first):
+        second = row.text("ctx").removeprefix(first).removeprefix(" ")
+    else:
+        raise row.wrong("ctx", "does not begin with ctx_a")
     return {
         "activity_label": row.text("activity_label"),
-        "ctx_a": row.text("ctx_a"),
-        "ctx_b": row.text("ctx_b", empty=True),
+        "ctx_a": first,
+        "ctx_b": second,
         "endings": endings,
         "label": str(row.place_of("label", len(endings))),
     }
@@ -266,7 +281,7 @@ _TABLE = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 # By the data set on the hub that tasks read, and its part where parts differ.
 _KNOWN: dict[str, Sequence[Shape]] = {
     "Rowan/hellaswag": [
-        Shape(fields=("activity_label", "ctx_a", "ctx_b", "endings", "label"), convert=_hellaswag),
+        Shape(fields=("activity_label", "ctx_a", "endings", "label"), convert=_hellaswag),
         Shape(fields=("query", "choices", "label"), convert=_hellaswag_processed("label"), settings=_AS_TEXT),
         Shape(fields=("query", "choices", "gold"), convert=_hellaswag_processed("gold"), settings=_AS_TEXT),
     ],

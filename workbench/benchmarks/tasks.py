@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.benchmarks import building, divergence, harness, own_tasks, task_data, texts
-from workbench.benchmarks.panels import TaskChoice
+from workbench.benchmarks import building, divergence, harness, own_tasks, panels, task_data, texts
+from workbench.benchmarks.panels import Panel, TaskChoice
 from workbench.benchmarks.task_rows import read_text
 from workbench.errors import WorkbenchError
 from workbench.recipes.nearest import listed, nearest
@@ -125,6 +125,21 @@ def expand(choice: TaskChoice, project_root: Path, warn: Callable[[str], None]) 
     if here and len(here) < len(inside):
         warn(f"Of {name} only the tasks with local data are taken: {len(here)} of {len(inside)}.")
     return [choice.model_copy(update={"task": task}) for task in here or inside]
+
+
+def of_panel(project_root: Path, name: str) -> list[TaskChoice]:
+    """The tasks of a panel.
+
+    Raises `WorkbenchError` if there is no such panel, or for a task that there is not, with the panel's file and entry.
+    """
+    tasks = Panel.read(project_root, name).tasks
+    for number, choice in enumerate(tasks, 1):
+        try:
+            expand(choice, project_root, lambda _: None)
+        except WorkbenchError as error:
+            place = f"{panels.find(project_root, name)}, task {number}"
+            raise WorkbenchError(f"{place}: {error.what}", error.remedy) from None
+    return tasks
 
 
 def item_hash(task: Any, doc: Any) -> str:

@@ -10,6 +10,7 @@ import click
 
 from workbench.cli.errors import no_such_verb
 from workbench.cli.output import answer, common, current_project, note, table, when
+from workbench.wording import agreeing, amount
 
 FILE = click.Path(path_type=Path)
 
@@ -59,14 +60,20 @@ def add(as_json: bool, task: str, files: tuple[Path, ...], few_shot: tuple[Path,
     project = current_project()
     project.require_writable()
     before = task_data.record(project.root, harness.resolve(task))
-    data = task_data.add(project.root, task, files, few_shot)
+    warnings: list[str] = []
+    data = task_data.add(project.root, task, files, few_shot, warn=warnings.append)
     if as_json:
-        answer(_plain(data) | {"replaced": before is not None})
+        answer(_plain(data) | {"replaced": before is not None, "warnings": warnings})
         return
     shown = f", {data.few_shot:,} to show" if data.few_shot else ""
-    click.echo(f"{'Replaced' if before else 'Added'} {data.task}: {data.items:,} items{shown} ({KINDS[data.kind]}).")
+    items = amount(data.items, "items")
+    click.echo(f"{'Replaced' if before else 'Added'} {data.task}: {items}{shown} ({KINDS[data.kind]}).")
+    for warning in warnings:
+        note(f"warning: {warning}")
     if data.left_out:
-        note(f"{data.left_out:,} rows are of other splits than the one that is asked, and are left out.")
+        verb = agreeing(data.left_out, "are")
+        rows = amount(data.left_out, "rows", "are")
+        note(f"{rows} of other splits than the one that is asked, and {verb} left out.")
     note(f"Next: workbench benchmark MODEL --tasks {data.task}")
 
 
@@ -109,7 +116,7 @@ def remove(as_json: bool, task: str) -> None:
     if as_json:
         answer(_plain(data))
     else:
-        click.echo(f"Removed {data.task}: {data.items:,} items.")
+        click.echo(f"Removed {data.task}: {amount(data.items, 'items')}.")
 
 
 def _plain(data: Any) -> dict[str, Any]:

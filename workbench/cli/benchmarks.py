@@ -150,7 +150,10 @@ def export(
 def _scores(one: Benchmark) -> str:
     found = report.tasks_of(one)
     tasks = [task for task in found.values() if task.group not in found]
-    shown = [f"{task.task} {report.score(task.main, task.figures[task.main].value)}" for task in tasks[:4]]
+    shown = [
+        f"{task.task} {report.score(task.main, task.figures[task.main].value)}{report.unit(task.main)}"
+        for task in tasks[:4]
+    ]
     return ", ".join(shown) + (f" and {len(tasks) - 4} more" if len(tasks) > 4 else "")
 
 

@@ -109,8 +109,8 @@ def _two(found: Comparison, task: str | None, heads: Sequence[str]) -> None:
     columns: dict[str, list[str | Text]] = {
         "task": [row.task for row in rows],
         "metric": [row.metric for row in rows],
-        baseline: [report.score(row.metric, row.baseline.value) for row in rows],
-        other: [report.score(row.metric, row.other.value) for row in rows],
+        baseline: [_score(row.metric, row.baseline.value) for row in rows],
+        other: [_score(row.metric, row.other.value) for row in rows],
         "difference": [_difference(row) for row in rows],
         "95% interval": [_interval(row) for row in rows],
         "p": [_p(row.p) for row in rows],
@@ -151,7 +151,7 @@ def _several(found: Sequence[Comparison], task: str | None, heads: Sequence[str]
             [
                 name,
                 firsts[name].metric,
-                report.score(firsts[name].metric, firsts[name].baseline.value),
+                _score(firsts[name].metric, firsts[name].baseline.value),
                 *(_scored(rows.get(name)) for rows in by_model),
                 _span([rows[name].n for rows in by_model if name in rows]),
             ]
@@ -176,6 +176,10 @@ def _facts(benchmarks: Sequence[Benchmark], heads: Sequence[str]) -> None:
     )
 
 
+def _score(metric: str, value: float) -> str:
+    return f"{report.score(metric, value)}{report.unit(metric)}"
+
+
 def _difference(row: TaskComparison) -> Text:
     return Text(f"{SIGNS[row.verdict]} {report.signed(row.metric, row.difference)}", style=COLOURS[row.verdict])
 
@@ -189,7 +193,7 @@ def _interval(row: TaskComparison) -> str:
 def _scored(row: TaskComparison | None) -> Text:
     if row is None:
         return Text("–")
-    return Text.assemble(report.score(row.metric, row.other.value), "  ", _difference(row))
+    return Text.assemble(_score(row.metric, row.other.value), "  ", _difference(row))
 
 
 def _span(numbers: list[int]) -> str:

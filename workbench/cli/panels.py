@@ -64,7 +64,7 @@ def show(as_json: bool, name: str) -> None:
 
     project = current_project()
     panel = Panel.read(project.root, name)
-    needed = _needs(panel, project.root)
+    needed = _needs(name, project.root)
     if as_json:
         plain = panel.model_dump(exclude_none=True)
         answer({"name": name, "file": str(find(project.root, name)), **plain, "needs": needed})
@@ -85,6 +85,9 @@ def show(as_json: bool, name: str) -> None:
     lacking = [item for item in needed if item["lacks"]]
     click.echo()
     click.echo(f"Data of {len(needed) - len(lacking)} of {len(needed)} tasks are here.")
+    for item in needed:
+        if 0 < item["here"] < item["of"]:
+            note(f"Of {item['task']} the data of {item['here']} of {item['of']} tasks are here: only these are asked.")
     if without := [item["task"] for item in lacking if item["lacks"] == "data"]:
         note(f"To be fetched from the hub, or added with workbench benchmark-data add TASK FILE: {_some(without)}.")
     if without := [item["task"] for item in lacking if item["lacks"] == "examples"]:
@@ -114,7 +117,7 @@ def _summary(root: Path, name: str) -> dict[str, Any]:
 
     try:
         panel = Panel.read(root, name)
-        needed = _needs(panel, root)
+        needed = _needs(name, root)
     except WorkbenchError as error:
         return {"description": str(error), "tasks": [], "here": 0, "of": 0}
     here = sum(not item["lacks"] for item in needed)
@@ -122,12 +125,27 @@ def _summary(root: Path, name: str) -> dict[str, Any]:
     return {"description": panel.description, "tasks": tasks, "here": here, "of": len(needed)}
 
 
-def _needs(panel: Any, root: Path) -> list[dict[str, Any]]:
-    from dataclasses import asdict
+def _needs(name: str, root: Path) -> list[dict[str, Any]]:
+    """What each entry of a panel needs; a group of tasks is one entry, whatever of it is here."""
+    from workbench.benchmarks import harness
+    from workbench.benchmarks.tasks import needs, of_panel
 
-    from workbench.benchmarks.tasks import needs
-
-    return [asdict(item) for item in needs(panel.tasks, root)]
+    found = []
+    for choice in of_panel(root, name):
+        parts = needs([choice], root)
+        task = harness.resolve(choice.task)
+        alone = [part.task for part in parts] == [task]
+        found.append(
+            {
+                "task": task,
+                "data": parts[0].data,
+                "items": parts[0].items if alone else None,
+                "here": sum(part.lacks != "data" for part in parts),
+                "of": 1 if alone else len(harness.members(task)),
+                "lacks": next((part.lacks for part in parts if part.lacks), ""),
+            }
+        )
+    return found
 
 
 def _number(value: int | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from workbench.benchmarks.report import score, unit
 from workbench.figures import count, size
 from workbench.store.artifacts import Artifact
 from workbench.wording import amount
@@ -59,12 +60,12 @@ def _verdicts(report: Mapping[str, Any]) -> str:
 
 
 def scores(report: Mapping[str, Any]) -> str:
-    """The tasks with the metric that stands for each, and half of its 95% interval."""
+    """The tasks with the score that stands for each, and its 95% interval, written as everywhere else."""
     parts = []
-    for task, score in report.get("scores", {}).items():
-        low, high = score.get("low"), score.get("high")
-        sure = f" ±{(high - low) / 2:.3f}" if low is not None and high is not None else ""
-        parts.append(f"{task} {score['value']:.3f}{sure}")
+    for task, found in report.get("scores", {}).items():
+        metric, (value, *ends) = found["metric"], (found[part] for part in ("value", "low", "high"))
+        sure = "" if None in ends else f" ({' to '.join(score(metric, end) for end in ends)})"
+        parts.append(f"{task} {score(metric, value)}{unit(metric)}{sure}")
     more = f" and {len(parts) - MOST_TASKS} more" if len(parts) > MOST_TASKS else ""
     return ", ".join(parts[:MOST_TASKS]) + more
 

@@ -12,6 +12,8 @@ from pydantic import Field
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import NOT_IDENTITY, PATH_OR_NAME, Reads, Recipe, Reference
 
+MOST_MODELS = 2
+TEXT_FILES = (".md", ".txt", ".yaml", ".yml", ".json")  # as rubrics are kept in
 RUBRIC = (
     "Weigh, in this order: whether it does what was asked and keeps to the stated constraints; whether what it says is "
     "correct; whether it is helpful, relevant and deep enough for the question; whether it is clear and well written. "
@@ -31,7 +33,7 @@ class AssessRecipe(Recipe):
     }  # fmt: skip
 
     stage: Literal["assess"] = "assess"
-    models: list[str] = Field(min_length=1, max_length=2, description="One or two models or exports that answer.")
+    models: list[str] = Field(min_length=1, description="One or two models or exports that answer.")
     prompts: str = Field(
         description='A file of questions (the "turns" of a row are asked one after another, as in MT-Bench), '
         "conversations of the project, or candidates, whose answers by these models are judged as they are.",
@@ -91,8 +93,14 @@ class AssessRecipe(Recipe):
             raise WorkbenchError(
                 "A server does not tell how likely it holds a verdict.", "Leave --verdict out, or give --judge MODEL."
             )
-        if len(set(self.models)) < len(self.models):
-            raise WorkbenchError(f"{self.models[0]!r} is given twice.", "Compare two different models, or give one.")
+        if twice := [model for model in self.models if self.models.count(model) > 1]:
+            raise WorkbenchError(f"{twice[0]!r} is given twice.", "Compare two different models, or give one.")
+        if len(self.models) > MOST_MODELS:
+            names = ", ".join(self.models)
+            raise WorkbenchError(
+                f"A judge reads one model or two, and these are {len(self.models)}: {names}.",
+                f"Compare two at a time: {' and '.join(self.models[:2])}, for one.",
+            )
         judging = self.judging or ("pairwise" if len(self.models) == 2 else "single")
         if judging == "pairwise" and len(self.models) < 2:
             raise WorkbenchError("One model alone cannot be compared.", "Give two models, or --judging single.")
@@ -121,6 +129,8 @@ class AssessRecipe(Recipe):
 def _read(rubric: str) -> str:
     """A rubric that is a file's path is what the file holds."""
     if not os.path.isfile(rubric):
+        if len(rubric.split()) == 1 and Path(rubric).suffix.lower() in TEXT_FILES:
+            raise WorkbenchError(f"There is no file {rubric}.", "Give the path of the rubric, or the rubric itself.")
         found = rubric
     else:
         try:

@@ -63,6 +63,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    called: ClassVar[str] = "section"  # in errors: what it is to whom wrote it
+
 
 class Recipe(Section):
     """One stage. Subclasses declare what they read and make, and a `stage` literal."""
@@ -232,8 +234,9 @@ def explain(error: ValidationError, kind: type[Section]) -> WorkbenchError:
             what = f"Unknown key {path!r} in the {label(kind)}."
             return WorkbenchError(what, f"{nearest_key(path, key_paths(kind))}{more}")
         case "missing":
-            remedy = f"Set it in the file, or with --{path.split('.')[-1].replace('_', '-')}.{more}"
-            return WorkbenchError(f"The {label(kind)} lacks {path!r}.", remedy)
+            flag = f"--{path.split('.')[-1].replace('_', '-')}"
+            remedy = f"Set it in the file, or with {flag}." if issubclass(kind, Recipe) else "Add it."
+            return WorkbenchError(f"The {label(kind)} lacks {path!r}.", f"{remedy}{more}")
         case "literal_error" | "enum":
             choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             return WorkbenchError(f"{path} cannot be {shown(value)}.", f"{nearest(str(value), choices)}{more}")
@@ -244,7 +247,8 @@ def explain(error: ValidationError, kind: type[Section]) -> WorkbenchError:
         case "model_type" | "model_attributes_type" | "dict_type":
             keys = [key.removeprefix(f"{path}.") for key in key_paths(kind) if key.startswith(f"{path}.")]
             what = f"{path} is {shown(value)}, but should be a section with keys of its own."
-            return WorkbenchError(what, f"Its keys: {', '.join(keys)}.{more}")
+            listed = f"Its keys: {', '.join(keys)}." if keys else ""
+            return WorkbenchError(what, f"{listed}{more}".strip())
         case fault:
             plain = EXPECTED.get(fault)
             expected = plain.format(**context) if plain else first["msg"].removeprefix("Input should be ").rstrip(".")
@@ -290,7 +294,7 @@ def shown(value: Any) -> str:
 
 def label(kind: type[Section]) -> str:
     stage = kind.model_fields.get("stage")
-    return f"{stage.default} recipe" if stage is not None and stage.default else kind.__name__
+    return f"{stage.default} recipe" if stage is not None and stage.default else kind.called
 
 
 def key_paths(kind: type[Section], prefix: str = "") -> list[str]:

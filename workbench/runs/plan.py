@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import WorkbenchError
-from workbench.recipes.base import Recipe, validate
+from workbench.recipes.base import PATH_OR_NAME, Recipe, validate
 from workbench.recipes.benchmark import BenchmarkRecipe
 from workbench.recipes.chats import CollectRecipe, ImportChatRecipe
 from workbench.recipes.corpus import ImportRecipe, ShardsRecipe
@@ -79,6 +79,12 @@ def _with_steps(project: Project, recipe: Recipe) -> Recipe:
     from workbench.corpus.cleaning.presets import resolved
 
     return resolved(recipe, project.root)
+
+
+def _may_be_file(recipe: Recipe, role: str) -> bool:
+    """Whether the field of this role may also be the path of a file."""
+    info = type(recipe).model_fields.get(role)
+    return info is not None and info.json_schema_extra == PATH_OR_NAME
 
 
 def _require_order(catalog: Catalog, recipe: Recipe, earlier: Sequence[Step], later: Sequence[Recipe]) -> None:
@@ -178,8 +184,13 @@ def _step(
             inputs[role] = {"kind": going["produces"], "identity": going["identity"], "name": name}
             after_runs.append(going["id"])
         else:
-            found = resolve_any(project, catalog, name, kinds) if len(kinds) > 1 else None
-            found = found or resolve(project, catalog, kinds[0], name)
+            try:
+                found = resolve_any(project, catalog, name, kinds) if len(kinds) > 1 else None
+                found = found or resolve(project, catalog, kinds[0], name)
+            except WorkbenchError:
+                if _may_be_file(recipe, role) and (os.sep in name or Path(name).suffix[1:].isalpha()):
+                    raise WorkbenchError(f"There is no file {name}.", "Check the path.") from None
+                raise
             inputs[role] = {"kind": found.kind, "identity": found.identity, "name": name}
     identities = {role: item["identity"] for role, item in inputs.items()}
     identities |= content_identities(recipe)

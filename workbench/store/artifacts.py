@@ -222,7 +222,7 @@ def resolve(project: Project, catalog: Catalog, kind: str, reference: str) -> Ar
 
 
 def _there_is_no(kind: str) -> str:
-    return f"There are no {kind}" if kind in SEVERAL else f"There is no {kind}"
+    return f"There are no {kind}" if kind.split(" or ")[0] in SEVERAL else f"There is no {kind}"
 
 
 def is_adapter(recipe: Mapping[str, Any]) -> bool:
