@@ -8,7 +8,7 @@ import json
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from workbench.contract import Capabilities, Engine
+from workbench.contract import Capabilities, Engine, RewardEngine
 from workbench.errors import WorkbenchError
 
 BUILT_IN = {
@@ -77,6 +77,24 @@ def opener_of_several(path: Path, asked: str | None) -> str:
     """As `opener`, where models are opened together: `asked` for those that it opens, the usual one for the others."""
     able = openers(path)
     return asked if asked is not None and (asked in able or asked not in BUILT_IN) else able[0]
+
+
+def reward_opener(path: Path, asked: str | None = None) -> RewardEngine:
+    """The engine that opens the reward model in `path` here: `asked`, or the first that can.
+
+    Raises `WorkbenchError` if `asked` opens none, or no engine here does.
+    """
+    lacking = []
+    for name in openers(path) if asked is None else (asked,):
+        found = engine(name)
+        if not isinstance(found, RewardEngine):
+            remedy = "Leave out --engine." if asked else "Give what workbench reward made."
+            raise WorkbenchError(f"The engine {name} opens no reward models.", remedy)
+        able = found.capabilities()
+        if able.available:
+            return found
+        lacking.append(able)
+    raise WorkbenchError(lacking[0].reason, lacking[0].install and f"Install it: {lacking[0].install}")
 
 
 def require_opener(name: str) -> None:

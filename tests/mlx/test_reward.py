@@ -13,10 +13,12 @@ pytest.importorskip("trl", reason="trl is not installed: pip install 'llm-workbe
 
 from engines.mlx import MlxEngine, preference
 from engines.pytorch import PyTorchEngine
+from engines.pytorch import engine as torch_engine
 from engines.pytorch.preference_stage import preference_losses
 from tests.mlx.tuning import Both, check_resuming, linked, open_both
 from tests.pytorch.conftest import Listener
 from tests.pytorch.tuning_workspace import TuningWorkspace, share_of_e, write_model, write_preferences
+from workbench import registry
 from workbench.cli import cli
 from workbench.contract import Finished, Job, Metrics, RewardEngine, Sample
 from workbench.corpus.chats.training_data import pair_rows
@@ -92,7 +94,9 @@ def test_stopped_and_resumed_is_never_stopped(tuning: TuningWorkspace, settings:
         ),
     ],
 )
-def test_it_learns_the_rule_and_both_engines_read_it(tuning: TuningWorkspace, settings: dict[str, Any]) -> None:
+def test_it_learns_the_rule_and_both_engines_read_it(
+    tuning: TuningWorkspace, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of two answers it prefers that with the higher share of the letter e."""
     steps = {"schedule__max_steps": 60, "optimizer__learning_rate": 5e-3, "batch__batch_size": 16}
     job, listener = tuning.job("reward", "judge", PAIRS, **SMALL | steps | settings), Listener()
@@ -118,6 +122,14 @@ def test_it_learns_the_rule_and_both_engines_read_it(tuning: TuningWorkspace, se
     said = ["score", str(job.output), "--prompt", QUESTION[0]["content"], "--answer", ANSWERS[0], "--json"]
     shown = CliRunner().invoke(cli, [*said, "--engine", "mlx"], catch_exceptions=False).stdout
     assert json.loads(shown)["score"] == pytest.approx(found[0], abs=1e-5)
+
+    assert registry.reward_opener(job.output).name == "pytorch"
+    with pytest.raises(WorkbenchError, match="The engine llamacpp opens no reward models"):
+        registry.reward_opener(job.output, "llamacpp")
+    monkeypatch.setattr(torch_engine, "find_spec", lambda name: None)
+    assert registry.reward_opener(job.output).open_reward(job.output).score(pairs) == pytest.approx(found, abs=1e-5)
+    with pytest.raises(WorkbenchError, match=r"torch and .* cannot be found\. Install it: pip install 'torch"):
+        registry.reward_opener(job.output, "pytorch")
 
 
 @pytest.mark.parametrize("settings", [{}, LORA, DORA], ids=["full", "lora", "dora"])

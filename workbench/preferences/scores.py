@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from workbench import registry
-from workbench.contract import RewardEngine, RewardModel
+from workbench.contract import RewardModel
 from workbench.errors import WorkbenchError
 from workbench.preferences.candidates import Answer, Candidates, Prompt
 from workbench.preferences.ranking import RewardChoice
@@ -80,7 +80,8 @@ class Scores:
 def score_as_they_come(candidates: Path, reward: Path, path: Path, parent: int) -> None:
     """Score the answers in the file `candidates`, and those that are added, as long as `parent` lives.
 
-    Returns at once where another process does that already. Raises `WorkbenchError` if it is no reward model.
+    Returns at once where another process does that already. Raises `WorkbenchError` if it is no reward model, or no
+    engine here opens it.
     """
     with open(path, "ab") as file:
         try:
@@ -88,10 +89,7 @@ def score_as_they_come(candidates: Path, reward: Path, path: Path, parent: int) 
         except BlockingIOError:
             return
         known = _known(path)
-        engine = registry.engine("pytorch")
-        if not isinstance(engine, RewardEngine):
-            raise WorkbenchError("The engine pytorch opens no reward models.", "")
-        model = engine.open_reward(reward)
+        model = registry.reward_opener(reward).open_reward(reward)
         found = Candidates(candidates)
         prompts = list(found.prompts.values())
         while os.getppid() == parent:
