@@ -155,9 +155,13 @@ def _with_probabilities(logits_CV: mx.array, targets_C: mx.array) -> tuple[mx.ar
     twice, an eighth of the time of a small model's step on a CPU.
     """
     probabilities_CV = mx.softmax(logits_CV, axis=-1)
-    normaliser_C = logits_CV.max(axis=-1) - mx.log(probabilities_CV.max(axis=-1))
-    nats_C = normaliser_C - mx.take_along_axis(logits_CV, targets_C[:, None], axis=-1)[:, 0]
-    return nats_C, normaliser_C, probabilities_CV
+    likeliest_C1 = mx.argmax(logits_CV, axis=-1, keepdims=True)  # its probability does not underflow
+
+    def taken(of_CV: mx.array, at_C1: mx.array) -> mx.array:
+        return mx.take_along_axis(of_CV, at_C1, axis=-1)[:, 0]
+
+    normaliser_C = taken(logits_CV, likeliest_C1) - mx.log(taken(probabilities_CV, likeliest_C1))
+    return normaliser_C - taken(logits_CV, targets_C[:, None]), normaliser_C, probabilities_CV
 
 
 _cross_entropy: Any = mx.custom_function(_with_probabilities)
