@@ -23,7 +23,9 @@ class ExportRecipe(Recipe):
     default_name: ClassVar[str] = "{model}-{quantization}"
 
     stage: Literal["export"] = "export"
-    engine: str | None = Field(None, description="The engine that writes it. Derived from the number format.")
+    engine: str | None = Field(
+        None, description="The engine that writes it: llamacpp, or mlx. Derived from the number format."
+    )
     model: str = Field(description="The model to export.")
     quantization: Quantization = Field(
         "q8_0",

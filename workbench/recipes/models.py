@@ -17,7 +17,7 @@ class ImportModelRecipe(Recipe):
     default_name: ClassVar[str] = "model"
 
     stage: Literal["import-model"] = "import-model"
-    engine: str = Field("pytorch", description="The engine that reads it.")
+    engine: str = Field("pytorch", description="The engine that reads it: pytorch.")
     source: str = Field(description="A folder, a .gguf file, or hf:ORG/NAME.", json_schema_extra=PATH)
 
 
@@ -29,5 +29,5 @@ class MergeAdapterRecipe(Recipe):
     default_name: ClassVar[str] = "{model}-merged"
 
     stage: Literal["merge-adapter"] = "merge-adapter"
-    engine: str = Field("pytorch", description="The engine that merges.")
+    engine: str = Field("pytorch", description="The engine that merges: pytorch.")
     model: str = Field(description="The model that was trained as an adapter.")

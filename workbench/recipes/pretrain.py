@@ -125,7 +125,8 @@ class PrecisionSection(Section):
     )
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="torch.compile. auto: where the run is long enough to pay for its warm-up of a minute.",
+        description="Compile the step: torch.compile, mx.compile. auto: with the engine pytorch where the run is long "
+        "enough to pay for a warm-up of a minute, with mlx on Metal.",
         json_schema_extra=NOT_IDENTITY,
     )
 
@@ -165,7 +166,7 @@ class PretrainRecipe(Recipe):
     default_name: ClassVar[str] = "{corpus}-base"
 
     stage: Literal["pretrain"] = "pretrain"
-    engine: str = Field("pytorch", description="The engine that trains.")
+    engine: str = Field("pytorch", description="The engine that trains: pytorch, or mlx (Apple silicon).")
     corpus: WeightedNames = Field(
         min_length=1,
         description="The corpus to train on; several make a mixture, with weights as shares of the tokens: "

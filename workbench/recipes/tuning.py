@@ -103,7 +103,7 @@ class TuningRecipe(Recipe):
     full_learning_rate: ClassVar[float] = 2e-5
     lora_learning_rate: ClassVar[float] = 2e-4
 
-    engine: str = Field("pytorch", description="The engine that trains.")
+    engine: str = Field("pytorch", description="The engine that trains: pytorch, or mlx (Apple silicon).")
     base: str = Field(description="The model to begin with.")
     max_length: int | None = Field(
         None,
