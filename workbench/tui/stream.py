@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from workbench.chat.process import Answer
+from workbench.chat.process import Answer, ModelProcess
+from workbench.contract import Message, Sampling
+from workbench.errors import WorkbenchError
 from workbench.safe_text import Stripper
 
 
@@ -28,10 +32,22 @@ class Stream:
         """Between the first token and the last; None for less than two."""
         return (self.tokens - 1) / (self.last - self.began) if self.tokens > 1 and self.last > self.began else None
 
-    def read(self) -> None:
+    async def fill(
+        self, process: ModelProcess, messages: Sequence[Message], sampling: Sampling
+    ) -> WorkbenchError | None:
+        """Have the model answer; what went wrong, if something did."""
+        try:
+            prompt = await asyncio.to_thread(process.render, messages)
+            if not self.stopped:
+                self.answer = process.generate([prompt], sampling)
+                await asyncio.to_thread(self._read, self.answer)
+        except WorkbenchError as error:
+            return error
+        return None
+
+    def _read(self, answer: Answer) -> None:
         """On a thread: take all tokens, until the end or a stop."""
-        assert self.answer is not None
-        for token in self.answer:
+        for token in answer:
             self.last = time.perf_counter()
             if token.id is not None:
                 self.tokens += 1

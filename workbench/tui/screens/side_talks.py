@@ -134,16 +134,8 @@ class TalksScreen(WorkbenchScreen):
         pause = REMOTE_REPAINT_SECONDS if self.app.remote else REPAINT_SECONDS
         beat = self.set_interval(pause, lambda: self._repaint(side))
         self._show_state()
-        problem: WorkbenchError | None = None
-        try:
-            prompt = await asyncio.to_thread(process.render, side.conversation.messages())
-            if not stream.stopped:
-                stream.answer = process.generate([prompt], sampling)
-                await asyncio.to_thread(stream.read)
-        except WorkbenchError as error:
-            problem = error
-        finally:
-            beat.stop()
+        problem = await stream.fill(process, side.conversation.messages(), sampling)
+        beat.stop()
         if not self.is_mounted:
             return
         self._repaint(side)

@@ -231,16 +231,8 @@ class Talk(WorkbenchScreen):
         pause = REMOTE_REPAINT_SECONDS if self.app.remote else REPAINT_SECONDS
         beat = self.set_interval(pause, self._repaint)
         self._show_state()
-        problem: WorkbenchError | None = None
-        try:
-            prompt = await asyncio.to_thread(process.render, self.conversation.messages())
-            if not stream.stopped:
-                stream.answer = process.generate([prompt], self.conversation.sampling)
-                await asyncio.to_thread(stream.read)
-        except WorkbenchError as error:
-            problem = error
-        finally:
-            beat.stop()
+        problem = await stream.fill(process, self.conversation.messages(), self.conversation.sampling)
+        beat.stop()
         self._repaint()
         self.conversation.answer("".join(stream.pieces))
         self.stream = None

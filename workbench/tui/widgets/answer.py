@@ -15,13 +15,12 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from workbench.tui import actions, safe
-from workbench.tui.widgets.painted import Painted
+from workbench.tui.widgets.scrolling import READABLE, Scrolling
 
-READABLE = 100  # columns of text; longer lines are hard to follow
 EMPTY = "(an empty answer)"
 
 
-class AnswerText(Painted, ScrollView, can_focus=True, inherit_bindings=False):
+class AnswerText(Scrolling, ScrollView, can_focus=True, inherit_bindings=False):
     """Wrapped to its width; `read` once every line of it has been on the screen, one after the other."""
 
     PLACE: ClassVar[str] = "answer"
@@ -140,20 +139,6 @@ class AnswerText(Painted, ScrollView, can_focus=True, inherit_bindings=False):
         if seen > self._seen or not self._ink[-1]:
             self._seen = max(self._seen, seen)
             self.post_message(self.Shown())
-
-    # ------------------------------------------------------------------ moving
-
-    def do_up(self, _: str = "") -> None:
-        self.scroll_relative(y=-1, animate=False)
-
-    def do_down(self, _: str = "") -> None:
-        self.scroll_relative(y=1, animate=False)
-
-    def do_first(self, _: str = "") -> None:
-        self.scroll_home(animate=False)
-
-    def do_last(self, _: str = "") -> None:
-        self.scroll_end(animate=False, immediate=True, x_axis=False)
 
 
 def wrap(text: str, width: int) -> list[str]:

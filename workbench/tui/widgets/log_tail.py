@@ -12,13 +12,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from workbench.tui import actions, safe
-from workbench.tui.widgets.painted import Painted
+from workbench.tui.widgets.scrolling import Scrolling
 
 TAIL_BYTES = 256 << 10  # how much of a large file is read at first
 KEEP_LINES = 5000
 
 
-class LogTail(Painted, ScrollView, can_focus=True):
+class LogTail(Scrolling, ScrollView, can_focus=True):
     """`follow(path)` chooses the file, `read()` takes in what is new; at the end it stays at the end."""
 
     PLACE: ClassVar[str] = "log"
@@ -137,21 +137,3 @@ class LogTail(Painted, ScrollView, can_focus=True):
             return Strip.blank(width, self.rich_style)
         strip = Strip(text.render(self.app.console)).crop_extend(0, width, self.rich_style)
         return strip.apply_style(self.rich_style)
-
-    def do_up(self, _: str = "") -> None:
-        self.scroll_relative(y=-1, animate=False)
-
-    def do_down(self, _: str = "") -> None:
-        self.scroll_relative(y=1, animate=False)
-
-    def do_page_up(self, _: str = "") -> None:
-        self.scroll_page_up(animate=False)
-
-    def do_page_down(self, _: str = "") -> None:
-        self.scroll_page_down(animate=False)
-
-    def do_first(self, _: str = "") -> None:
-        self.scroll_home(animate=False)
-
-    def do_last(self, _: str = "") -> None:
-        self.scroll_end(animate=False, immediate=True)

@@ -14,16 +14,15 @@ from textual.strip import Strip
 from workbench.tui import actions, safe
 from workbench.tui.records import Part
 from workbench.tui.widgets.answer import wrap
-from workbench.tui.widgets.painted import Painted
+from workbench.tui.widgets.scrolling import READABLE, Scrolling
 
-READABLE = 100  # columns of text; longer lines are hard to follow
 INDENT = 2
 SHOWN = 200_000  # characters of a part: wrapping more takes longer than a key press may
 OPEN, CLOSE = "\u27e6", "\u27e7"  # around what a text is about; the theme's colour is between them, too
 PLAIN_OPEN, PLAIN_CLOSE = "[[", "]]"
 
 
-class Reader(Painted, ScrollView, can_focus=True):
+class Reader(Scrolling, ScrollView, can_focus=True):
     """Each part is its label and, below it, its text; text from outside is made safe here."""
 
     PLACE: ClassVar[str] = "answer"
@@ -84,18 +83,6 @@ class Reader(Painted, ScrollView, can_focus=True):
         indent, pieces = self._lines[place]
         segments = [Segment(" " * indent), *(Segment(text, self.paint(style)) for text, style in pieces)]
         return Strip(segments).adjust_cell_length(width, self.rich_style).apply_style(self.rich_style)
-
-    def do_up(self, _: str = "") -> None:
-        self.scroll_relative(y=-1, animate=False)
-
-    def do_down(self, _: str = "") -> None:
-        self.scroll_relative(y=1, animate=False)
-
-    def do_first(self, _: str = "") -> None:
-        self.scroll_home(animate=False)
-
-    def do_last(self, _: str = "") -> None:
-        self.scroll_end(animate=False, immediate=True, x_axis=False)
 
 
 def marked(text: str, spans: Sequence[tuple[int, int]], opening: str, closing: str) -> str:

@@ -14,9 +14,9 @@ from textual.strip import Strip
 
 from workbench.tui import safe
 from workbench.tui.widgets.painted import Painted
+from workbench.tui.widgets.scrolling import READABLE
 
 GUTTER = 2  # columns for the mark of who speaks
-READABLE = 100  # columns of text; longer lines are hard to follow
 
 # Who speaks -> mark, the mark where only ASCII can be shown, style name.
 MARKS = {
