@@ -5,6 +5,8 @@ Standard library only, so that engines and the store can share it.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -52,6 +54,38 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` with `value` as JSON; NaN and infinity are errors (`ValueError`)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add a line, with its end, to a file that others may add to as well; it is on the disk when this returns."""
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        cut_torn_line(path)
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        fsync_directory(path.parent)
+
+
+def whole_lines(path: Path, start: int = 0) -> list[bytes]:
+    """The lines from byte `start` on, with their ends; without one that is being written, or was when a kill came."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        file.seek(start)
+        content = file.read()
+        return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+    return []
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove a line without an end, which a kill left: nobody was told that it is kept."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            os.truncate(path, file.read().rfind(b"\n") + 1)
 
 
 def publish_directory(partial: Path, final: Path) -> None:

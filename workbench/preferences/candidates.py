@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench import durable
 from workbench.errors import WorkbenchError
 
 FILE = "candidates.jsonl"
@@ -65,16 +66,8 @@ class Candidates:
 
         Raises `WorkbenchError` if a line is no prompt with answers.
         """
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self._read_bytes)
-                lines = file.read().splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
         new = []
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break  # being written at this moment
+        for line in durable.whole_lines(self.path, self._read_bytes):
             try:
                 prompt = parse(line)
             except ValueError as error:

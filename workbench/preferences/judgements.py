@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -97,15 +95,7 @@ class Book:
 
         Raises `WorkbenchError` if a line is no judgement.
         """
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(self._read_bytes)
-                lines = file.read().splitlines(keepends=True)
-        except FileNotFoundError:
-            return
-        for line in lines:
-            if not line.endswith(b"\n"):
-                break
+        for line in durable.whole_lines(self.path, self._read_bytes):
             try:
                 judgement = parse(line)
             except ValueError as error:
@@ -120,16 +110,7 @@ class Book:
 
     def append(self, judgement: Judgement) -> None:
         """Write a judgement; it is on disk when this returns."""
-        new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            _cut_torn_line(self.path)
-            file.write(judgement.line())
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            durable.fsync_directory(self.path.parent)
+        durable.append_line(self.path, judgement.line())
         self.refresh()
 
     def undo(self, rater: str, session: str = "") -> Judgement | None:
@@ -168,16 +149,3 @@ def implied(ranking: Judgement) -> Iterator[Judgement]:
                     time=ranking.time, left=answer, right=other, verdict="tie" if equal else "left",
                     strength=0 if equal else 1, tags=ranking.tags, note=ranking.note,
                 )  # fmt: skip
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove a line without an end, which a crash left: nobody was told that it is kept. Needs the file's lock."""
-    with open(path, "rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        if not end:
-            return
-        file.seek(end - 1)
-        if file.read(1) == b"\n":
-            return
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)

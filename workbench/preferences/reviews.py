@@ -35,14 +35,7 @@ class Reviews:
     def say(self, row: int, accepted: bool | None) -> None:
         """Yes, no, or (None) no answer after all; it is on the disk when this returns."""
         line = json.dumps({"row": row, "accepted": accepted, "time": time.time()}) + "\n"
-        new = not self.path.exists()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            durable.fsync_directory(self.path.parent)
+        durable.append_line(self.path, line.encode())
         self._take(row, accepted)
 
     def undo(self) -> int | None:
@@ -72,14 +65,7 @@ class Reviews:
             self._said.append(row)
 
     def _read(self) -> None:
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):  # a crash cut it off: nobody was told that it is kept
-            os.truncate(self.path, whole)
-        for number, line in enumerate(content[:whole].splitlines(), 1):
+        for number, line in enumerate(durable.whole_lines(self.path), 1):
             try:
                 said = json.loads(line)
                 self._take(int(said["row"]), said["accepted"])

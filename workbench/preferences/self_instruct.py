@@ -12,11 +12,12 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workbench import durable
 from workbench.contract import LanguageModel, Message, Sampling
 from workbench.corpus.chats.conversations import ConversationWriter
 from workbench.corpus.chats.formats import detect, read_chats
@@ -87,8 +88,9 @@ def self_instruct(
     progress.begin("writing", total=recipe.rows, unit="instructions")
     path = directory / ROUNDS
     found = Kept()
-    for line in _whole_lines(path):
-        found.take(line)
+    durable.cut_torn_line(path)
+    for kept in durable.whole_lines(path):
+        found.take(json.loads(kept))
     progress.advance(len(found.tasks))
     barren = 0  # of this attempt: one that is resumed may have another server behind the address
     with open(path, "a", encoding="utf-8") as file:
@@ -277,15 +279,3 @@ def _is_good(judge: LanguageModel, instruction: str, answer: str) -> bool:
     space = "" if judge.chat_template is not None else " "
     yes, no = judge.score([(asked, f"{space}Yes"), (asked, f"{space}No")])
     return yes.log_likelihood > no.log_likelihood
-
-
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rounds on disk; a line that a kill cut short is removed."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
-    for line in content[:whole].splitlines():
-        yield json.loads(line)

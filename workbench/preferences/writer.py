@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench import registry
+from workbench import durable, registry
 from workbench.contract import Job, LanguageModel, Message, Progress, Reporter, Sampling
 from workbench.errors import WorkbenchError
 from workbench.preferences.candidates import FILE, Answer, Candidates, Prompt
@@ -32,7 +32,7 @@ def write_candidates(recipe: CandidatesRecipe, job: Job, reporter: Reporter) -> 
     """
     prompts = chosen_prompts(recipe, job.inputs)
     path = job.directory / FILE
-    _cut_torn_line(path)
+    durable.cut_torn_line(path)
     done = Candidates(path).prompts
     waiting = [(number, messages) for number, messages in enumerate(prompts) if prompt_id(number, messages) not in done]
     models = _open(recipe, job) if waiting else []
@@ -178,12 +178,3 @@ def _open(recipe: CandidatesRecipe, job: Job) -> list[tuple[LanguageModel, str, 
         kind = "model" if registry.openers(folder) == registry.WHOLE else "export"
         models.append((registry.engine(registry.opener_of_several(folder, recipe.engine)).load(folder), name, kind))
     return models
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove a line without an end, which a kill left."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
