@@ -210,9 +210,10 @@ async def test_tasks_are_filtered_sorted_and_unfolded(measured: Project, app_on:
 
     async with app_on(measured).run_test(size=(80, 24)) as pilot:
         screen = await at_bench(pilot)
+        assert "tasks as in the panel, models newest first" in text_of(pilot)
         await pilot.press("s")
         assert shown(screen) == sorted(shown(screen))
-        assert "by name" in text_of(pilot)
+        assert "tasks by name, models newest first" in text_of(pilot)
         await pilot.press("f")
         assert "mmlu_virology" in shown(screen)
         await pilot.press("f", "slash")
@@ -222,7 +223,12 @@ async def test_tasks_are_filtered_sorted_and_unfolded(measured: Project, app_on:
         await pilot.press("escape")
         assert len(shown(screen)) == 6
         assert screen.query_one(Input).value == ""
+        folded = screen.grid.rows
+        await pilot.press("f")
+        assert bench.tasks_in(folded) == bench.tasks_in(screen.grid.rows) == len(screen.grid.rows) - 1  # mmlu's own
+        await pilot.press("f")
         pilot.app.perform_command("sort difference")  # type: ignore[attr-defined]
+        await until(pilot, lambda: "tasks by difference of stranger" in text_of(pilot))  # not of the baseline
         await pilot.press("right")
         await until(pilot, lambda: screen.chosen and screen.chosen.model == "stranger")
         screen._arrange()
@@ -234,6 +240,7 @@ async def test_tasks_are_filtered_sorted_and_unfolded(measured: Project, app_on:
         scores = [bench.figure_of(model, screen.grid.row) for model in screen.grid.heads[1:]]
         values = [figure.value for figure in scores if figure is not None]
         assert values == sorted(values, reverse=True)
+        assert f"models by score on {screen.grid.row.task}" in text_of(pilot)
 
 
 async def test_hundred_columns_are_drawn_only_where_they_are_seen(project: Project, app_on: AppOn) -> None:

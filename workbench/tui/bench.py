@@ -20,6 +20,7 @@ from workbench.store.project import Project
 EVERY_PANEL = "*"  # no panel is called so
 SIGNS = {BETTER: ("▲", "good"), WORSE: ("▼", "bad"), NOISE: ("≈", "muted")}
 SORTS = {"panel": "as in the panel", "name": "by name", "score": "by score", "difference": "by difference"}
+OF_MODEL = ("score", "difference")  # the sorts that go by the chosen model
 ORDERS = {"newest": "newest first", "name": "by name", "score": "by score"}
 
 
@@ -137,6 +138,12 @@ def rows_of(models: Sequence[Gathered], *, folded: bool) -> list[Row]:
     return [
         part for row in of_group.get("", []) for part in (row, *(of_group.get(row.task, []) if row.members else ()))
     ]
+
+
+def tasks_in(rows: Sequence[Row]) -> int:
+    """How many tasks the rows show; a group shows its own where they have no rows themselves."""
+    unfolded = {row.group for row in rows}
+    return sum(0 if row.task in unfolded else row.members or 1 for row in rows)
 
 
 def _is_group(model: Gathered, name: str) -> bool:

@@ -57,6 +57,8 @@ class ScoresScreen(WorkbenchScreen):
         self.baseline: Gathered | None = None
         self.wanted: tuple[str, int | None] | None = None  # as baseline, by the person
         self.sort, self.ordering, self.folded = "panel", "newest", True
+        self._sorted_by: Gathered | None = None  # whose scores or differences sort the tasks
+        self._ordered_by: Row | None = None  # the task whose scores order the models
         # Of the present baseline: what was compared with it, or why it could not be.
         self.compared: dict[tuple[tuple[str, str], ...], Mapping[str, TaskComparison] | WorkbenchError] = {}
         self._ids: frozenset[str] | None = None  # of the benchmarks that were read
@@ -165,15 +167,19 @@ class ScoresScreen(WorkbenchScreen):
         wanted = chosen.key if chosen is not None else None
         others = [model for model in self.models if model is not self.baseline]
         first = [self.baseline] if self.baseline is not None else []
-        heads = [*first, *bench.ordered_models(others, self.ordering, grid.row)]
         words = self.query_one("#filter", Input).value.lower().split()
         rows = [
             row
             for row in bench.rows_of([*first, *others], folded=self.folded and not words)
             if all(word in row.task.lower() for word in words)
         ]
-        by = next((model for model in heads if model.key == wanted), heads[0] if heads else None)
-        rows = bench.sorted_rows(rows, self.sort, by, self._differences(by))
+        under = grid.row.task if grid.row is not None else ""
+        self._ordered_by = next((row for row in rows if row.task == under), rows[0] if rows else None)
+        heads = [*first, *bench.ordered_models(others, self.ordering, self._ordered_by)]
+        # Nothing is between the baseline and itself: of the differences those of the model beside it.
+        able = heads[1:] if self.sort == "difference" else heads
+        self._sorted_by = next((model for model in able if model.key == wanted), able[0] if able else None)
+        rows = bench.sorted_rows(rows, self.sort, self._sorted_by, self._differences(self._sorted_by))
         self._scales = {}
         place = next((number for number, model in enumerate(heads) if model.key == wanted), 0)
         grid.show(heads, rows, place)
@@ -185,14 +191,17 @@ class ScoresScreen(WorkbenchScreen):
             return
         going = [run for run in live.active() if run.stage == "benchmark"]
         shares = [f"{run.id} {share:.0%}" for run in going if (share := run.share()) is not None]
+        of_panel = self.panel not in ("", bench.EVERY_PANEL)
+        name = bench.panel_in_words(self.panel)
         parts = [
-            f"Panel {bench.panel_in_words(self.panel)}" if self.panel not in ("", bench.EVERY_PANEL)
-            else bench.panel_in_words(self.panel).capitalize(),
+            f"Panel {name}" if of_panel else name.capitalize(),
             figures.counted(len(self.models), "models"),
-            figures.counted(len(self.grid.rows), "tasks"),
-        ]  # fmt: skip
-        more = [bench.SORTS[self.sort]] if self.sort != "panel" else []
-        more += [f"models {bench.ORDERS[self.ordering]}"] if self.ordering != "newest" else []
+            figures.counted(bench.tasks_in(self.grid.rows), "tasks"),
+        ]
+        sort = bench.SORTS[self.sort] if of_panel or self.sort != "panel" else "as they were asked"
+        of_model = f" of {self._sorted_by.model}" if self.sort in bench.OF_MODEL and self._sorted_by else ""
+        on_task = f" on {self._ordered_by.task}" if self.ordering == "score" and self._ordered_by else ""
+        more = [f"tasks {sort}{of_model}", f"models {bench.ORDERS[self.ordering]}{on_task}"] if self.models else []
         more += shares[:1] or [f"{run.id} {run.state}" for run in going[:1]]
         entitle(self.query_one("#scores"), ", ".join(parts), ", ".join(more))
 
@@ -204,7 +213,7 @@ class ScoresScreen(WorkbenchScreen):
         on = self.grid
         text = on.assemble("  " if row.group else "", (safe.line(row.task), "strong" if row.members else "text"))
         if row.members:
-            text.append_text(on.assemble((f" {row.members}", "muted")))
+            text.append_text(on.assemble((f" ({row.members})", "muted")))
         return text
 
     def draw_title(self, model: Gathered) -> Text:
@@ -301,7 +310,7 @@ class ScoresScreen(WorkbenchScreen):
             if baseline is not self.baseline:
                 continue
             self.compared[other.token] = found
-            if self.sort == "difference" and other is self.chosen:
+            if self.sort == "difference" and other is self._sorted_by:
                 self._arrange()
             self.grid.refresh()
             self._show_details()
