@@ -60,6 +60,8 @@ class Capabilities:
     reason: str = ""  # why it is not available, in one sentence
     install: str = ""  # the line that mends that, or what `lacking` says
     lacking: Mapping[str, str] = field(default_factory=dict)  # stage that it could run -> what that needs, a sentence
+    # Number format that it could hold -> what that needs, a sentence, and what to do.
+    lacking_formats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 # --------------------------------------------------------------------------- events
@@ -384,3 +386,11 @@ class RewardEngine(Engine, Protocol):
 
     def open_reward(self, model: Path, **options: Any) -> RewardModel:
         """Open the reward model in folder `model`."""
+
+
+@runtime_checkable
+class FormatEngine(Engine, Protocol):
+    """An engine that tells without loading its libraries which number formats it lacks."""
+
+    def lacking_formats(self) -> Mapping[str, tuple[str, str]]:
+        """As in `Capabilities`."""

@@ -8,7 +8,7 @@ import json
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from workbench.contract import Capabilities, Engine, RewardEngine
+from workbench.contract import Capabilities, Engine, FormatEngine, RewardEngine
 from workbench.errors import WorkbenchError
 
 BUILT_IN = {
@@ -120,6 +120,16 @@ def _is_quantised_by_mlx(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and "quantization" in config
+
+
+def why_no_format(name: str, weights: str) -> tuple[str, str] | None:
+    """Why the engine called `name` cannot hold, or write, `weights` in that number format here, and what to do; None
+    if it can. An engine that can tell without loading its libraries does."""
+    found = engine(name)
+    if isinstance(found, FormatEngine):
+        return found.lacking_formats().get(weights)
+    able = found.capabilities()
+    return able.lacking_formats.get(weights) if able.available else (able.reason, able.install)
 
 
 def capabilities() -> dict[str, Capabilities]:

@@ -31,10 +31,11 @@ STAGES = {
 """Stage -> the module and function that run it."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
 INSTALL = "pip install 'torch>=2.9,<2.14' 'transformers>=5.10,<6'"
+INSTALL_NF4 = "pip install 'llm-workbench[qlora]'"
 
 
 class PyTorchEngine:
-    """Satisfies `workbench.contract.Engine`. torch is imported only once it is used."""
+    """Satisfies `workbench.contract.RewardEngine` and `FormatEngine`. torch is imported only once it is used."""
 
     name = "pytorch"
 
@@ -54,9 +55,17 @@ class PyTorchEngine:
             stages=tuple(STAGES),
             devices=device.names(),
             dtypes=("float32", "bfloat16"),
-            weight_formats=("nf4",),
+            weight_formats=() if (lacking := self.lacking_formats()) else ("nf4",),
             versions=versions,
+            lacking_formats=lacking,
         )
+
+    def lacking_formats(self) -> dict[str, tuple[str, str]]:
+        if find_spec("bitsandbytes") is not None:
+            return {}
+        if sys.platform == "darwin":
+            return {"nf4": ("Weights in nf4 need bitsandbytes, which is not made for Macs.", "Choose mlx-4bit.")}
+        return {"nf4": ("Weights in nf4 need bitsandbytes, which cannot be found.", f"Install it: {INSTALL_NF4}")}
 
     def command(self, job: Job, job_file: Path) -> list[str]:
         launch = job.recipe.get("launch", {})

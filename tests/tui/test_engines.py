@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import pytest
 from textual.pilot import Pilot
 
 from engines.mlx import engine as mlx_engine
+from engines.pytorch import engine as torch_engine
 from tests.tui.drive import loaded, until, words_of
 from workbench import registry
 from workbench.errors import WorkbenchError
 from workbench.recipes.fields import recipe_fields
+from workbench.recipes.load import recipe_from
 from workbench.recipes.sft import SftRecipe
+from workbench.runs.plan import require_engine
 from workbench.store.project import Project
 from workbench.tui import choices
 from workbench.tui.app import WorkbenchApp
@@ -27,30 +31,38 @@ AppOn = Callable[..., WorkbenchApp]
 
 @pytest.fixture
 def without_mlx(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nor bitsandbytes."""
     monkeypatch.setattr(mlx_engine, "find_spec", lambda name: None)
-    choices.engines.cache_clear()
+    monkeypatch.setattr(torch_engine, "find_spec", lambda name: None if name == "bitsandbytes" else find_spec(name))
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
     choices.engines.cache_clear()
+    choices._lacks.cache_clear()
 
 
-async def engine_row(pilot: Pilot[str], stage: str) -> Row:
+async def row_of(pilot: Pilot[str], stage: str, path: str) -> Row:
     await loaded(pilot)
     pilot.app.open_form(stage)  # type: ignore[attr-defined]
     await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen) and pilot.app.screen.focused)
     screen = pilot.app.screen
     assert isinstance(screen, FormScreen)
-    fold = next(fold for fold in screen.query(Fold) if fold.title == "more")
+    title = path.rpartition(".")[0] or "more"
+    fold = next(fold for fold in screen.query(Fold) if fold.title == title)
     fold.focus()
     await pilot.press("enter")
-    await until(pilot, lambda: any(row.field.path == "engine" for row in screen.rows()))
-    return next(row for row in screen.rows() if row.field.path == "engine")
+    await until(pilot, lambda: any(row.field.path == path for row in screen.rows()))
+    return next(row for row in screen.rows() if row.field.path == path)
 
 
 async def test_an_engine_that_is_missing_is_greyed_with_the_line_that_installs_it(
     without_mlx: None, example: Project, app_on: AppOn
 ) -> None:
     async with app_on(example).run_test(size=(120, 36)) as pilot:
-        row = await engine_row(pilot, "sft")
+        row = await row_of(pilot, "sft", "engine")
         pick = row.control
         assert isinstance(pick, Pick)
         assert [value for value, _ in pick.options] == ["pytorch", "mlx"]
@@ -65,10 +77,40 @@ async def test_an_engine_that_is_missing_is_greyed_with_the_line_that_installs_i
         assert pick.value == "pytorch"
 
 
+async def test_a_number_format_whose_library_is_missing_is_greyed_and_refused(
+    without_mlx: None, example: Project, app_on: AppOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with app_on(example).run_test(size=(120, 36)) as pilot:
+        pick = (await row_of(pilot, "sft", "adapter.quantize_base")).control
+        assert isinstance(pick, Pick)
+        pick.focus()
+        await pilot.press("right")
+        assert pick.value == "none"  # there is no other
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Menu))
+        await pilot.press("down")
+        for line in (
+            "Weights in nf4 need bitsandbytes, which cannot be found. Install it: pip install",
+            "'llm-workbench[qlora]'",
+            "mlx and mlx-lm cannot be found. pip install 'llm-workbench[mlx]'",
+        ):
+            await until(pilot, lambda line=line: line in words_of(pilot))  # type: ignore[misc]
+        await pilot.press("enter")
+        assert isinstance(pilot.app.screen, Menu)
+        assert pick.value == "none"
+    lora = {"stage": "sft", "base": "m", "data": ["c"], "adapter": {"lora_rank": 4, "quantize_base": "nf4"}}
+    with pytest.raises(WorkbenchError, match="need bitsandbytes, which cannot be found"):
+        require_engine(recipe_from(lora))
+    assert registry.engine("pytorch").capabilities().weight_formats == ()
+    monkeypatch.setattr(torch_engine.sys, "platform", "darwin")
+    what, remedy = registry.engine("pytorch").capabilities().lacking_formats["nf4"]
+    assert (what, remedy) == ("Weights in nf4 need bitsandbytes, which is not made for Macs.", "Choose mlx-4bit.")
+
+
 async def test_what_is_written_says_which_engines_there_are(example: Project, app_on: AppOn) -> None:
     pytest.importorskip("mlx")
     async with app_on(example).run_test(size=(80, 24)) as pilot:
-        pick = (await engine_row(pilot, "benchmark")).control
+        pick = (await row_of(pilot, "benchmark", "engine")).control
         assert isinstance(pick, Pick)
         assert [value for value, _ in pick.options] == ["", "pytorch", "mlx"]
         pick.focus()

@@ -44,7 +44,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         found["engines"][name] = {
             "available": able.available, "stages": able.stages, "devices": able.devices, "dtypes": able.dtypes,
             "versions": dict(able.versions), "reason": able.reason, "install": able.install,
-            "lacking": dict(able.lacking),
+            "lacking": dict(able.lacking), "weight_formats": able.weight_formats,
+            "lacking_formats": dict(able.lacking_formats),
         }  # fmt: skip
         if not able.available:
             found["problems"].append({"what": able.reason, "remedy": able.install})
@@ -97,6 +98,8 @@ def _print(found: dict[str, Any]) -> None:
             click.echo(f"  missing  {name}: {what}")
         if able["install"]:
             click.echo(f"           {able['install']}")
+        for what, remedy in able["lacking_formats"].values():
+            click.echo(f"  missing  {name}: {what}\n           {remedy}")
     told = {what for able in found["engines"].values() for what in (able["reason"], *able["lacking"].values())}
     for problem in found["problems"]:
         if problem["what"] not in told:

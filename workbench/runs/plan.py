@@ -303,6 +303,8 @@ def require_engine(recipe: Recipe) -> None:
     if (opener := recipe.model_engine()) is not None:
         registry.require_opener(opener)
     wanted = recipe.weight_format()
+    if wanted is not None and wanted in able.lacking_formats:
+        raise WorkbenchError(*able.lacking_formats[wanted])
     if wanted is not None and wanted not in able.weight_formats:
         formats = f"It does in: {', '.join(able.weight_formats)}." if able.weight_formats else "Leave that out."
         raise WorkbenchError(f"The engine {name} {_does(recipe)} no weights in {wanted}.", formats)

@@ -16,7 +16,7 @@ from workbench.tui.draft import Draft
 from workbench.tui.live import Live
 
 Option = tuple[str, str]  # value, what is known of it
-FORMATS = {"nf4": "engine pytorch", "mlx-8bit": "engine mlx", "mlx-4bit": "engine mlx"}
+FORMATS = {"nf4": "pytorch", "mlx-8bit": "mlx", "mlx-4bit": "mlx"}
 """Number format -> the engine that has it."""
 
 
@@ -34,7 +34,7 @@ def options(item: RecipeField, live: Live | None, stage: str) -> list[Option]:
     if not item.artifact:
         unset = [("", "not set")] if item.type is bool and item.default is None else []
         values = item.choices or (("true", "false") if item.type is bool else ())
-        return [*unset, *((value, FORMATS.get(value, "")) for value in values)]
+        return [*unset, *((value, f"engine {FORMATS[value]}" if value in FORMATS else "") for value in values)]
     nothing = [] if item.required else [("", "none")]
     if live is None:
         return nothing
@@ -69,12 +69,19 @@ def _panels(live: Live | None) -> list[Option]:
 def why_not(item: RecipeField, stage: str) -> dict[str, str]:
     """Value -> why this machine cannot do it, and the line that mends that."""
     if item.path != "engine":
-        return {}
+        lacks = {value: _lacks(value) for value in item.choices or () if value in FORMATS}
+        return {value: why for value, why in lacks.items() if why}
     return {
         name: f"{able.reason} {able.install}".strip()
         for name, able in engines(stage, item.default).items()
         if not able.available
     }
+
+
+@cache
+def _lacks(number_format: str) -> str:
+    """Why this machine cannot hold weights in it, and what to do; "" if it can."""
+    return " ".join(registry.why_no_format(FORMATS[number_format], number_format) or ())
 
 
 @cache
