@@ -90,6 +90,7 @@ class PolicyMethod(GradientMethod):
     """On a model that was trained before."""
 
     flops_factor = 1.0  # operations a token, over those of one pass forward and backward
+    chats = True  # its samples are answers; else they go on from the prompt
 
     def __init__(self, policy: Policy, recipe: TuningRecipe):
         self.policy, self.recipe = policy, recipe
@@ -97,7 +98,7 @@ class PolicyMethod(GradientMethod):
     def samples(self) -> Iterator[tuple[str, str]]:
         section = self.recipe.evaluation
         for prompt in section.sample_prompts if section.sample_tokens else []:
-            yield prompt, self.policy.sample(prompt, section.sample_tokens)
+            yield prompt, self.policy.sample(prompt, section.sample_tokens, chat=self.chats)
 
     def write(self, folder: Path) -> None:
         self.policy.save(folder)

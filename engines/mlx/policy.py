@@ -69,7 +69,7 @@ class Policy:
             generation.save_pretrained(folder)
         copy_companions(self.base, folder, template=self.tokenizer.template)
 
-    def sample(self, prompt: str, max_tokens: int, *, chat: bool = True) -> str:
+    def sample(self, prompt: str, max_tokens: int, *, chat: bool) -> str:
         """The answer to `prompt` (or, without `chat`, its continuation); the same draws each time."""
         texts, ends = TextTokenizer(self.base), self.tokenizer.end_ids
         if chat:

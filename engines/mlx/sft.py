@@ -5,7 +5,7 @@ The rows, how they are packed and their order are those of every other engine, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Supervised(PolicyMethod):
     ):
         super().__init__(policy, recipe)
         self._rows = rows
-        self._chat = isinstance(recipe, SftRecipe)
+        self.chats = isinstance(recipe, SftRecipe)
         self._noise = recipe.conversations.neftune_noise_alpha if isinstance(recipe, SftRecipe) else 0.0
         self._held_out = held_out.all_sequences()
         self.held_out_text = held_out_text
@@ -122,14 +122,9 @@ class Supervised(PolicyMethod):
         count = max(1.0, trained)
         return {"eval_loss": nats / count, "eval_token_accuracy": correct / count}
 
-    def samples(self) -> Iterator[tuple[str, str]]:
-        section = self.recipe.evaluation
-        for prompt in section.sample_prompts if section.sample_tokens else []:
-            yield prompt, self.policy.sample(prompt, section.sample_tokens, chat=self._chat)
-
     def write(self, folder: Path) -> None:
         super().write(folder)
-        if not self._chat and not self.policy.tokenizer.has_own_template:
+        if not self.chats and not self.policy.tokenizer.has_own_template:
             (folder / "chat_template.jinja").unlink(missing_ok=True)  # it was not trained on turns
 
     def report(self) -> dict[str, Any]:

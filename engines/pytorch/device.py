@@ -22,6 +22,14 @@ def choose(local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def to_answer(device: str | None, dtype: str | None) -> tuple[torch.device, torch.dtype]:
+    """What a model that answers is computed on, and in which number format, where they are not given."""
+    found = torch.device(device) if device else choose()
+    if found.type == "cpu":
+        use_threads(1)
+    return found, getattr(torch, dtype or ("bfloat16" if found.type == "cuda" else "float32"))
+
+
 def name(device: torch.device) -> str:
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "cpu"
 

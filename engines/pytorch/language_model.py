@@ -23,10 +23,7 @@ class TransformersModel(TextModel):
     def __init__(self, folder: Path, *, device: str | None = None, dtype: str | None = None):
         """Raises `WorkbenchError` if `folder` lacks a file, or one is damaged."""
         super().__init__(folder)
-        self._device = torch.device(device) if device else devices.choose()
-        if self._device.type == "cpu":
-            devices.use_threads(1)
-        kind = getattr(torch, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
+        self._device, kind = devices.to_answer(device, dtype)
         self._model: Any = open_causal_lm(folder, kind).to(self._device)
         self._scorer = Scorer(self._model)
         self.context_length = self._model.config.max_position_embeddings

@@ -39,7 +39,23 @@ class Method(TrainingMethod, Protocol):
         """Train one replica a process from here on."""
 
 
-class GradientMethod(ABC):
+class PolicyMethod:
+    """On a model that was trained before."""
+
+    policy: Policy
+    recipe: TuningRecipe
+    chats = True  # its samples are answers; else they go on from the prompt
+
+    def samples(self) -> Iterator[tuple[str, str]]:
+        section = self.recipe.evaluation
+        for prompt in section.sample_prompts if section.sample_tokens else []:
+            yield prompt, write_sample(self.policy, prompt, section.sample_tokens, chat=self.chats)
+
+    def write(self, folder: Path) -> None:
+        self.policy.save(folder)
+
+
+class GradientMethod(PolicyMethod, ABC):
     """One update of the weights a step, over the micro-batches of this rank."""
 
     step_tokens: int
@@ -109,14 +125,6 @@ class GradientMethod(ABC):
         part.backward()
         return part.detach()
 
-    def samples(self) -> Iterator[tuple[str, str]]:
-        section = self.recipe.evaluation
-        for prompt in section.sample_prompts if section.sample_tokens else []:
-            yield prompt, write_sample(self.policy, prompt, section.sample_tokens)
-
-    def write(self, folder: Path) -> None:
-        self.policy.save(folder)
-
     def write_checkpoint(self, folder: Path) -> None:
         self.write(folder)
 
@@ -133,7 +141,7 @@ class GradientMethod(ABC):
         return {}
 
 
-def write_sample(policy: Policy, prompt: str, max_tokens: int, *, chat: bool = True) -> str:
+def write_sample(policy: Policy, prompt: str, max_tokens: int, *, chat: bool) -> str:
     """The model's answer to `prompt` (or, without `chat`, its continuation); the same draws each time."""
     tokenizer, texts = policy.tokenizer, TextTokenizer(policy.base)
     if chat:

@@ -20,10 +20,7 @@ class TransformersReward(TextReward):
     def __init__(self, folder: Path, *, device: str | None = None, dtype: str | None = None):
         """Raises `WorkbenchError` if `folder` holds no reward model, or one is not whole."""
         super().__init__(folder)
-        self._device = torch.device(device) if device else devices.choose()
-        if self._device.type == "cpu":
-            devices.use_threads(1)
-        kind = getattr(torch, dtype or ("bfloat16" if self._device.type == "cuda" else "float32"))
+        self._device, kind = devices.to_answer(device, dtype)
         self._model: Any = open_reward_model(folder, kind).to(self._device)
         documents.install(self._model)
         self.context_length: int = self._model.config.get_text_config().max_position_embeddings

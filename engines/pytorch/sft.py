@@ -5,7 +5,7 @@ The loss is TRL's; the rows, how they are packed and their order are those that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from engines.companions import pad_id
-from engines.pytorch.method import GradientMethod, Inputs, write_sample
+from engines.pytorch.method import GradientMethod, Inputs
 from engines.pytorch.policy import Policy
 from engines.pytorch.post_training import Made, Workplace, train
 from engines.pytorch.trl_trainer import new_trainer, take_figures
@@ -86,7 +86,7 @@ class SupervisedMethod(GradientMethod):
     ):
         super().__init__(policy, optimizer, recipe, processes)
         self._rows, self._trainer, self._report = rows, trainer, report
-        self._chat = isinstance(recipe, SftRecipe)
+        self.chats = isinstance(recipe, SftRecipe)
         self._held_out = held_out.all_sequences()
         self.held_out_tokens = sum(len(item.ids_L) for item in self._held_out)
         mean = float(rows.lengths.mean()) if not rows.packing else rows.fill * rows.max_length
@@ -129,14 +129,9 @@ class SupervisedMethod(GradientMethod):
         count = max(1.0, sums[1])
         return {"eval_loss": sums[0] / count, "eval_token_accuracy": sums[2] / count}
 
-    def samples(self) -> Iterator[tuple[str, str]]:
-        section = self.recipe.evaluation
-        for prompt in section.sample_prompts if section.sample_tokens else []:
-            yield prompt, write_sample(self.policy, prompt, section.sample_tokens, chat=self._chat)
-
     def write(self, folder: Path) -> None:
         super().write(folder)
-        if not self._chat and not self.policy.tokenizer.has_own_template:
+        if not self.chats and not self.policy.tokenizer.has_own_template:
             (folder / "chat_template.jinja").unlink(missing_ok=True)  # it was not trained on turns
 
     def report(self) -> dict[str, Any]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from torch import nn
 
-from engines.pytorch.method import write_sample
+from engines.pytorch.method import PolicyMethod
 from engines.pytorch.ppo.answers import waiting
 from engines.pytorch.ppo.iteration import Learner
 from engines.reinforcement.ppo import Ppo
 from engines.reinforcement.prompts import Prompts
+from workbench.recipes.reinforcement import PpoRecipe
 
 
-class PpoMethod(Ppo):
+class PpoMethod(Ppo, PolicyMethod):
     """Satisfies `engines.pytorch.method.Method`."""
+
+    recipe: PpoRecipe
 
     def __init__(self, learner: Learner, prompts: Prompts):
         super().__init__(learner, prompts)
@@ -29,14 +31,6 @@ class PpoMethod(Ppo):
 
     def replicate(self) -> None:
         """Nothing: the learner adds gradients up over the processes by itself."""
-
-    def samples(self) -> Iterator[tuple[str, str]]:
-        section = self.recipe.evaluation
-        for prompt in section.sample_prompts if section.sample_tokens else []:
-            yield prompt, write_sample(self.policy, prompt, section.sample_tokens)
-
-    def write(self, folder: Path) -> None:
-        self.policy.save(folder)
 
     def write_checkpoint(self, folder: Path) -> None:
         """The policy, and the value model beside it."""
