@@ -17,7 +17,7 @@ from workbench.recipes.fields import recipe_fields
 from workbench.recipes.load import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "mlx", "transformers", "datasets", "numpy", "llama_cpp", "trl", "pandas"}
+HEAVY = {"torch", "mlx", "transformers", "datasets", "numpy", "llama_cpp", "trl", "pandas", "starlette", "uvicorn"}
 ENGINES_MAY = {"__version__", "contract", "recipes", "corpus", "errors", "durable", "reporting", "wording"}
 # What each room may import of the others: never one above it.
 LOWER = {
@@ -67,6 +67,7 @@ LOWER = {
         "wording",
     },
     "chat": {"contract", "chat", "errors", "durable", "registry", "safe_text", "reporting"},
+    "serving": {"contract", "chat", "serving", "errors", "safe_text"},
 }
 
 

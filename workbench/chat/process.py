@@ -34,6 +34,10 @@ def quiet_threads() -> None:
         os.environ.setdefault(name, value)
 
 
+class ModelFailed(WorkbenchError):
+    """Nothing that the asker can mend: the model's process has ended, or its library failed."""
+
+
 class ModelProcess:
     """Satisfies `contract.LanguageModel`; each call goes to `workbench.chat.serve` over pipes.
 
@@ -78,6 +82,10 @@ class ModelProcess:
             raise
         self.context_length: int = ready["context_length"]
         self.chat_template: str | None = ready["chat_template"]
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         return self._call("tokenize", text=text, special=special).result()
@@ -155,7 +163,7 @@ class ModelProcess:
     def _fail_all(self) -> None:
         error = self._obituary()
         for answer in list(self._answers.values()):
-            answer.hear({"error": error})
+            answer.hear({"error": error, "failed": True})
         self._answers.clear()
 
     def _obituary(self) -> dict[str, str]:
@@ -263,11 +271,16 @@ class Answer(Iterator[Token]):
             return Token(text=text, id=number, prompt=prompt, finish=finish)
         self._over = True
         if "error" in reply:
-            raise WorkbenchError(**reply["error"])
+            raise _error(reply)
         return None
 
     def _value(self, reply: dict[str, Any]) -> Any:
         self._over = True
         if "error" in reply:
-            raise WorkbenchError(**reply["error"])
+            raise _error(reply)
         return reply["result"] if "result" in reply else reply["ready"]
+
+
+def _error(reply: dict[str, Any]) -> WorkbenchError:
+    kind = ModelFailed if reply.get("failed") else WorkbenchError
+    return kind(**reply["error"])

@@ -39,7 +39,7 @@ class Server:
         try:
             model = registry.engine(engine).load(path, **options)
         except Exception as error:
-            self._say({"error": explain(error)})
+            self._say(explain(error))
             return
         self._say({"ready": {"context_length": model.context_length, "chat_template": model.chat_template}})
         while True:
@@ -47,7 +47,7 @@ class Server:
             try:
                 self._answer(model, call)
             except Exception as error:
-                self._say({"id": call["id"], "error": explain(error)})
+                self._say({"id": call["id"], **explain(error)})
 
     def _answer(self, model: LanguageModel, call: dict[str, Any]) -> None:
         number, arguments = call["id"], call["arguments"]
@@ -94,12 +94,13 @@ class Server:
         self._replies.flush()
 
 
-def explain(error: Exception) -> dict[str, str]:
-    """What the asker is told; the whole story goes to the log."""
+def explain(error: Exception) -> dict[str, Any]:
+    """What the asker is told: `failed` if it is nothing that was asked for wrongly. The whole story goes to the log."""
     if isinstance(error, WorkbenchError):
-        return {"what": error.what, "remedy": error.remedy}
+        return {"error": {"what": error.what, "remedy": error.remedy}}
     traceback.print_exc(file=sys.stderr)
-    return {"what": f"{type(error).__name__}: {error}", "remedy": "The model's log has the details."}
+    told = {"what": f"{type(error).__name__}: {error}", "remedy": "The model's log has the details."}
+    return {"error": told, "failed": True}
 
 
 def main(arguments: list[str]) -> None:

@@ -55,6 +55,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "assess": ("stages", "Have a judge compare the answers of two models, or grade those of each."),
     "verdicts": ("verdicts", "What judges said: who won how often, and every verdict with its reason."),
     "chat": ("chat", "Talk with a model."),
+    "serve": ("serve", "Answer programs over HTTP, in OpenAI's form."),
     "run": ("stages", "Run a recipe or a pipeline from a YAML file."),
     "demo": ("demo", "The whole road on the text inside Python: a model of your own in minutes."),
     "runs": ("runs", "List runs; show, watch, stop, resume or read the log of one."),

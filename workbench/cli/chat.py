@@ -31,7 +31,8 @@ HELP = {
 }
 
 
-def _sampling_options(command: Any) -> Any:
+def sampling_options(command: Any) -> Any:
+    """The flags of `Sampling`, as texts that `Conversation.set` reads."""
     for field in reversed(fields(Sampling)):
         default = "" if field.default in (None, ()) else f" [default: {field.default}]"
         command = click.option(
@@ -55,7 +56,7 @@ def _sampling_options(command: Any) -> Any:
 @click.option(
     "--engine", metavar="NAME", help="What opens the model: pytorch, mlx or llamacpp. [default: what it is made for]"
 )
-@_sampling_options
+@sampling_options
 @common
 def chat(as_json: bool, model: str, prompt: str | None, system: str, engine: str | None, **values: Any) -> None:
     """Talk with MODEL: an export, a model of the project, a GGUF file or a Hugging Face folder.

@@ -28,8 +28,9 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.pass_context
     @functools.wraps(command)
     def wrapped(ctx: click.Context, *args: Any, project_path: str | None, debug: bool, **kwargs: Any) -> Any:
-        del debug  # `main` looks for it before anything is parsed
         shared = ctx.find_root().ensure_object(dict)
+        if debug:  # for errors `main` looks for it before anything is parsed
+            shared["debug"] = True
         if project_path:
             shared["project"] = project_path
         return ctx.invoke(command, *args, **kwargs)
