@@ -239,6 +239,26 @@ class TrainingLoop(ABC):
         return False
 
 
+@dataclass(kw_only=True)
+class MethodLoop(TrainingLoop):
+    """A loop in which a method says what a step is."""
+
+    method: TrainingMethod
+
+    @property
+    def held_out_tokens(self) -> int:
+        return self.method.held_out_tokens
+
+    def make_step(self, step: int, learning_rate: float) -> Step:
+        return self.method.optimize(step, learning_rate)
+
+    def measure(self, most_tokens: int) -> dict[str, float] | None:
+        return self.method.evaluate(most_tokens, self.stop_asked)
+
+    def samples(self) -> Iterator[tuple[str, str]]:
+        return self.method.samples()
+
+
 def finish(loop: TrainingLoop, job: Job, write: Callable[[Path], None], *, leads: bool = True) -> None:
     """Run the loop, then have `write` put the artifact's files into the emptied `job.output`, and say so.
 

@@ -14,7 +14,7 @@ from engines.mlx import device
 from engines.mlx.folders import read_weights
 from engines.mlx.method import Method
 from engines.step_metrics import KeptStep, StepMetrics
-from engines.training_loop import Step, TrainingLoop
+from engines.training_loop import MethodLoop
 
 
 class MlxMetrics(StepMetrics):
@@ -28,30 +28,17 @@ class MlxMetrics(StepMetrics):
 
 
 @dataclass(kw_only=True)
-class Training(TrainingLoop):
+class Training(MethodLoop):
     """All that a training works with."""
 
     method: Method
     facts: Mapping[str, Any] = field(default_factory=dict)  # for the report
-
-    @property
-    def held_out_tokens(self) -> int:
-        return self.method.held_out_tokens
 
     def resume(self, folder: Path) -> None:
         """Everything as the checkpoint in `folder` has it."""
         self.method.restore(folder)
         self.method.load_optimizer_state(read_weights(folder / "resume" / "optimizer.safetensors"))
         self.method.set_state(self.progress.more.get("method", {}))
-
-    def make_step(self, step: int, learning_rate: float) -> Step:
-        return self.method.optimize(step, learning_rate)
-
-    def measure(self, most_tokens: int) -> dict[str, float] | None:
-        return self.method.evaluate(most_tokens, self.stop_asked)
-
-    def samples(self) -> Iterator[tuple[str, str]]:
-        return self.method.samples()
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -16,19 +16,18 @@ from torch.nn.parallel import DistributedDataParallel
 from engines.pretraining import figures, sources_report
 from engines.pytorch.checkpoint import Checkpoints
 from engines.pytorch.decoder import TrainingModel
-from engines.pytorch.distributed import Processes
 from engines.pytorch.model import save_model
-from engines.pytorch.requests import requests, stop_asked
+from engines.pytorch.requests import SharedLoop
 from engines.pytorch.sequences import Sequences
 from engines.pytorch.validation import validate, write_sample
 from engines.tokenizer import TextTokenizer, copy_tokenizer
-from engines.training_loop import Requests, Step, TrainingLoop
+from engines.training_loop import Step
 from workbench.corpus.pretraining_data import PretrainingData
 from workbench.recipes.pretrain import PretrainRecipe
 
 
 @dataclass(kw_only=True)
-class Training(TrainingLoop):
+class Training(SharedLoop):
     """All that a pretraining works with."""
 
     recipe: PretrainRecipe
@@ -40,7 +39,6 @@ class Training(TrainingLoop):
     token_bytes_V: np.ndarray
     tokenizer: TextTokenizer
     tokenizer_folder: Path
-    processes: Processes
     checkpoints: Checkpoints
 
     @property
@@ -105,12 +103,6 @@ class Training(TrainingLoop):
         """The model and its tokenizer, without a chat template: it was never trained on turns."""
         save_model(self.model.causal_lm, folder)
         copy_tokenizer(self.tokenizer_folder, folder, chat_template=False)
-
-    def requests(self) -> Requests:
-        return requests(self.reporter, self.metrics, self.processes)
-
-    def stop_asked(self) -> bool:
-        return stop_asked(self.reporter, self.processes)
 
     def report(self) -> dict[str, Any]:
         return {

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from engines.pytorch.distributed import Processes
-from engines.step_metrics import StepMetrics
-from engines.training_loop import Requests
-from workbench.contract import Reporter
+from engines.training_loop import Requests, TrainingLoop
 
 
-def requests(reporter: Reporter, metrics: StepMetrics, processes: Processes) -> Requests:
-    """The same on every rank, which all have to ask."""
-    answers = [reporter.should_stop(), reporter.checkpoint_requested(), metrics.due()]
-    return Requests(*(bool(answer) for answer in processes.agree([int(answer) for answer in answers])))
+@dataclass(kw_only=True)
+class SharedLoop(TrainingLoop):
+    """The same loop on every rank."""
 
+    processes: Processes
 
-def stop_asked(reporter: Reporter, processes: Processes) -> bool:
-    """Only whether to stop; every rank has to ask."""
-    return bool(processes.agree([int(reporter.should_stop())])[0])
+    def requests(self) -> Requests:
+        """The same on every rank, which all have to ask."""
+        asked = [int(answer) for answer in super().requests()]
+        return Requests(*map(bool, self.processes.agree(asked)))
+
+    def stop_asked(self) -> bool:
+        """Only whether to stop; every rank has to ask."""
+        return bool(self.processes.agree([int(super().stop_asked())])[0])

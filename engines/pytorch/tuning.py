@@ -15,31 +15,20 @@ from engines.pytorch.checkpoint import Checkpoints, restore
 from engines.pytorch.distributed import Processes
 from engines.pytorch.footprint import weight_count
 from engines.pytorch.method import Method
-from engines.pytorch.requests import requests, stop_asked
-from engines.training_loop import Requests, Step, TrainingLoop
+from engines.pytorch.requests import SharedLoop
+from engines.training_loop import MethodLoop
 
 
 @dataclass(kw_only=True)
-class Tuning(TrainingLoop):
+class Tuning(SharedLoop, MethodLoop):
     """All that a post-training works with."""
 
     method: Method
-    processes: Processes
     checkpoints: Checkpoints
     held_out: str  # text for the export's check
 
-    @property
-    def held_out_tokens(self) -> int:
-        return self.method.held_out_tokens
-
-    def make_step(self, step: int, learning_rate: float) -> Step:
-        return self.method.optimize(step, learning_rate)
-
-    def measure(self, most_tokens: int) -> dict[str, float] | None:
-        return self.method.evaluate(most_tokens, self.stop_asked)
-
     def samples(self) -> Iterator[tuple[str, str]]:
-        yield from self.method.samples() if self.processes.first else ()
+        yield from super().samples() if self.processes.first else ()
 
     def write_checkpoint(self) -> Path:
         method = self.method
@@ -53,12 +42,6 @@ class Tuning(TrainingLoop):
         self.method.write(folder)
         if not (folder / HELD_OUT).is_file() and self.held_out:
             (folder / HELD_OUT).write_text(cut_text(self.held_out), encoding="utf-8")
-
-    def requests(self) -> Requests:
-        return requests(self.reporter, self.metrics, self.processes)
-
-    def stop_asked(self) -> bool:
-        return stop_asked(self.reporter, self.processes)
 
     def report(self) -> dict[str, Any]:
         policy = self.method.policy
