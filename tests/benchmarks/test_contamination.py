@@ -240,7 +240,7 @@ def test_the_verb(trained: tuple[Project, list[Item]]) -> None:
     done = run(project, "contamination", "tuned")
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("arc"))
-    assert line.split()[:7] == ["arc", "acc", "13", "60", "3", "5.0%", "50.0"]
+    assert line.split()[:7] == ["arc", "acc", "13", "60", "3", "5.0%", "50.0%"]
     found = json.loads(run(project, "contamination", "tuned", "--corpus", "other", "--json").stdout)
     assert found["corpora"] == ["corpus/other"]
     assert [(hit["item"], hit["places"][0]["source"]) for hit in found["touched"]] == [("7", "0.txt")]

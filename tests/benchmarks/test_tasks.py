@@ -238,7 +238,7 @@ def test_a_text_is_a_task(tmp_path: Path) -> None:
     [
         (["helaswag"], {}, "Did you mean hellaswag?"),
         (["piqa"], {}, "workbench benchmark-data add piqa FILE"),
-        (["piqa", "winogrande", "boolq"], {}, "So it is with 2 more."),
+        (["piqa", "winogrande", "boolq"], {}, "So it is with winogrande, boolq."),
         (["gsm8k"], {}, "gsm8k is to show 5 worked examples, and has none beside its items."),
         (["arc_easy"], {"shots": 1}, "Add some, or set --shots 0"),
         (["text:gone.txt"], {}, "There is no file"),

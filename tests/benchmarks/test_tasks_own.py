@@ -86,6 +86,11 @@ def test_answers_that_look_like_choices_are_doubted(tmp_path: Path) -> None:
     for answers in ((0, "1"), (1, 12), ("Paris", "b"), ("b", "C")):
         rows = [{"question": f"{n}?", "answer": answer} for n, answer in enumerate(answers)]
         task_data.add(tmp_path, "quiz", [write(tmp_path / "quiz.jsonl", rows)], warn=doubts.append)
+    task_data.add(
+        tmp_path, "quiz", [write(tmp_path / "b.jsonl", rows)], [write(tmp_path / "c.jsonl", rows[:1])], doubts.append
+    )
+    assert doubts.pop().startswith("1 row is both among the items and among the worked examples")
+    doubts.pop()
     assert [text.partition(",")[0] for text in doubts] == [
         "The answer of row 1 of quiz.jsonl is 0",
         "The answer of row 1 of quiz.jsonl is b",

@@ -103,6 +103,7 @@ def test_answers_of_models_are_judged_by_a_server(road: tuple[Project, Catalog, 
     assert "By length." in figures
     one = run(project, "verdicts", "by-length", "--question", "3").stdout
     assert "user: Story 3." in one
+    assert one.index("And then?") < one.index("── turn 2: base against early")
     assert "turn 2: early against base" in one
     assert "has no question '99'" in run(project, "verdicts", "by-length", "--question", "99").stderr
 

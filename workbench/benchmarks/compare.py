@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from workbench.benchmarks.results import Figure, Item, Setting, TaskFigures
@@ -175,7 +176,7 @@ def paired(first: Iterable[Item], second: Iterable[Item]) -> list[tuple[Item, It
 def groups(benchmark: Benchmark) -> dict[str, TaskFigures]:
     """The groups of a benchmark's tasks that are summed up: the share over all items of their tasks.
 
-    The setting is that of the group's first task.
+    The setting is that of the group's first task, with a hash of the local data of all.
     """
     from workbench.benchmarks import statistics
 
@@ -187,9 +188,12 @@ def groups(benchmark: Benchmark) -> dict[str, TaskFigures]:
         n = sum(figure.n for figure in figures)
         share = statistics.share(round(sum(figure.value * figure.n for figure in figures)), n)
         pooled = Figure(value=share.value, stderr=share.stderr, low=share.low, high=share.high, n=n)
+        data = [tasks[task].setting.data for task in members]
+        if any(other != data[0] for other in data):
+            data[0] = hashlib.sha256(" ".join(data).encode()).hexdigest()
         found[group] = TaskFigures(
-            task=group, kind=first.kind, setting=first.setting, figures={first.main: pooled}, main=first.main, n=n,
-            truncated=sum(tasks[task].truncated for task in members),
+            task=group, kind=first.kind, setting=replace(first.setting, data=data[0]), figures={first.main: pooled},
+            main=first.main, n=n, truncated=sum(tasks[task].truncated for task in members),
         )  # fmt: skip
     return found
 

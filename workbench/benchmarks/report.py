@@ -39,6 +39,8 @@ def score(metric: str, value: float) -> str:
         return f"{100 * value:.1f}"
     if 0 < abs(value) < 0.1:
         return f"{value:.2g}"
+    if abs(value) >= 1e6:  # a perplexity of a model that has learnt nothing
+        return f"{value:.3g}"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
@@ -58,6 +60,12 @@ def interval(metric: str, figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"{score(metric, figure.low)} to {score(metric, figure.high)}"
+
+
+def with_interval(metric: str, figure: Figure) -> str:
+    """45.2% (42.1 to 48.3)."""
+    ends = interval(metric, figure)
+    return f"{score(metric, figure.value)}{unit(metric)}" + (f" ({ends})" if ends else "")
 
 
 def no_interval(n: int) -> str:
@@ -93,7 +101,7 @@ def facts(found: Results) -> dict[str, str]:
     for name, task in found.tasks.items():
         for metric, label in BESIDE.items():
             if metric in task.figures:
-                shown[f"{label} ({name})"] = _cell(task, metric) + unit(metric)
+                shown[f"{label} ({name})"] = with_interval(metric, task.figures[metric])
     return shown
 
 

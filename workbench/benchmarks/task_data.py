@@ -23,6 +23,7 @@ from workbench.benchmarks.task_rows import TEXTS, TaskRow, read, read_text
 from workbench.errors import WorkbenchError
 from workbench.recipes.base import NAME_PATTERN
 from workbench.recipes.nearest import nearest
+from workbench.wording import amount
 
 FOLDER = "benchmark-data"
 ITEMS, FEW_SHOT, RECORD = "items.jsonl", "few_shot.jsonl", "data.json"
@@ -90,6 +91,9 @@ def add(
             what = f"A task of {'prompts and patterns' if kind == 'regex' else 'texts'} has no worked examples to show."
             raise WorkbenchError(what, "Leave --few-shot away; nothing was added.")
     kept, shown = _lines(items), _lines(examples)
+    if both := len(set(kept.splitlines()) & set(shown.splitlines())):
+        rows = amount(both, "rows", "are")
+        warn(f"{rows} both among the items and among the worked examples: an example may give its answer away.")
     data = TaskData(
         task=task,
         kind=kind,

@@ -20,6 +20,7 @@ from workbench.recipes.nearest import listed, nearest
 from workbench.wording import amount
 
 ROLLING = "loglikelihood_rolling"
+MOST_NAMED = 6  # tasks in an error
 TEXT = "text:"  # how a choice begins that is a text on disk
 
 # The metric that is usually reported, where it is not the first of the list below.
@@ -83,7 +84,7 @@ def load_tasks(
     wanted = {single.task: single for choice in chosen for single in expand(choice, project_root, warn)}
     building.prepare(project_root)
     found: dict[str, LoadedTask] = {}
-    lacking: list[building.Unavailable] = []
+    lacking: dict[str, building.Unavailable] = {}
     fixed: list[str] = []
     for choice in wanted.values():
         given = {"shots": shots, "limit": limit, "chat_template": chat_template}
@@ -91,7 +92,7 @@ def load_tasks(
         try:
             task = _load(put, project_root)
         except building.Unavailable as error:
-            lacking.append(error)
+            lacking[put.task] = error
             continue
         if task.name in found:
             raise WorkbenchError(f"Two texts are called {task.name}.", "Rename one of the files.")
@@ -101,10 +102,11 @@ def load_tasks(
     if fixed:
         more = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
         warn(f"The harness fixes the number of worked examples of {fixed[0]}{more} at 0.")
-    if len(lacking) > 1:
-        raise WorkbenchError(f"{lacking[0].what} So it is with {len(lacking) - 1} more.", lacking[0].remedy)
     if lacking:
-        raise lacking[0]
+        first, *others = lacking
+        more = f" and {len(others) - MOST_NAMED:,} more" if len(others) > MOST_NAMED else ""
+        so = f" So it is with {', '.join(others[:MOST_NAMED])}{more}." if others else ""
+        raise WorkbenchError(f"{lacking[first].what}{so}", lacking[first].remedy)
     return found
 
 

@@ -94,10 +94,7 @@ def _print(found: Contamination) -> None:
 
 
 def _score(metric: str, figure: Figure | None) -> str:
-    if figure is None:
-        return "–"
-    bounds = report.interval(metric, figure)
-    return report.score(metric, figure.value) + (f" ({bounds})" if bounds else "")
+    return "–" if figure is None else report.with_interval(metric, figure)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def _list(catalog: Catalog, as_json: bool) -> None:
 
 def _in_short(report: Mapping[str, Any]) -> str:
     if rate := report.get("win_rate"):
-        return f"{rate['of']} wins {_interval(rate)}"
+        return f"{rate['of']} wins {_interval(rate)}{': inside the noise' if rate['inside_noise'] else ''}"
     grades = [(model, found["grade"]) for model, found in report.get("grades", {}).items() if found["grade"]]
     return ", ".join(f"{model} {grade['value']:.2f} of 10" for model, grade in grades)
 
@@ -107,7 +107,7 @@ def _show_figures(report: Mapping[str, Any], models: Sequence[str]) -> None:
     for model in models:
         found = report["answers"][model]
         more = [f"{found[key]:,} {what}" for key, what in SHORT.items() if found[key]]
-        length = f"{found['mean_characters']:,.0f} characters, the mean" if found["answers"] else ""
+        length = f"{found['mean_characters']:,.0f} characters on average" if found["answers"] else ""
         lines.append((f"{model} says", ", ".join([length, *more])))
     lines.append(("no verdict", f"{report['no_verdict']:,}, asked again {report['asked_again']:,}"))
     if report["truncated"]:
@@ -181,11 +181,15 @@ def _show_question(said: Sequence[Verdict]) -> None:
     first = said[0]
     for message in first.prompt:
         click.echo(f"{message['role']}: {strip_controls(message['content'])}\n")
+    turn = 1
     for item in said:
+        if item.turn != turn and item.asked:
+            click.echo(f"user: {strip_controls(item.asked[-1])}\n")
+            turn = item.turn
         shown = " against ".join(item.models)
         click.echo(f"── turn {item.turn}: {shown}")
         for model, texts in zip(item.models, item.answers, strict=True):
-            click.echo(f"{model}: {strip_controls(texts[-1])}\n")
+            click.echo(f"{model}: {strip_controls(texts[-1]) or '(nothing)'}\n")
         verdict = item.better if len(item.models) == 2 else item.grade
         click.echo(f"judge: {strip_controls(item.reason)}")
         click.echo(f"verdict: {_named(item) if verdict is not None else 'none'}\n")

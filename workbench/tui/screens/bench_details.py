@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from workbench import figures
 from workbench.benchmarks import report
 from workbench.benchmarks.compare import TaskComparison
-from workbench.benchmarks.results import Figure
 from workbench.errors import WorkbenchError
 from workbench.tui import bench
 from workbench.tui.bench import Gathered, Row
@@ -21,7 +20,7 @@ def facts_of(row: Row, model: Gathered, baseline: Gathered | None, compared: Com
     task = model.figures[row.task]
     facts: list[Fact] = []
     for metric in dict.fromkeys((row.metric, *task.figures)):
-        facts.append((metric, _score(metric, task.figures[metric])))
+        facts.append((metric, report.with_interval(metric, task.figures[metric])))
         if metric == row.metric and model is not baseline and baseline is not None:
             facts += _against(row, baseline, compared)
     facts.append(("setting", f"{report.setting(task.setting)}, {task.setting.harness}, version "
@@ -44,7 +43,7 @@ def _against(row: Row, baseline: Gathered, found: Compared) -> list[Fact]:
     facts: list[Fact] = []
     figure = bench.figure_of(baseline, row)
     if figure is not None:
-        facts.append(("◆ baseline", f"{_score(row.metric, figure)}  {baseline.model}"))
+        facts.append(("◆ baseline", f"{report.with_interval(row.metric, figure)}  {baseline.model}"))
     if found is None:
         return [*facts, ("difference", "is being worked out ...", "muted")]
     if isinstance(found, WorkbenchError):
@@ -59,9 +58,3 @@ def _against(row: Row, baseline: Gathered, found: Compared) -> list[Fact]:
         follows = "only shared items are compared" if unlike.what == "limit" else "not the same test"
         facts.append(("* unlike", f"{unlike}: {follows}", "warn"))
     return facts
-
-
-def _score(metric: str, figure: Figure) -> str:
-    """ "45.2% (42.1 to 48.3)"."""
-    ends = report.interval(metric, figure)
-    return f"{report.score(metric, figure.value)}{report.unit(metric)}" + (f" ({ends})" if ends else "")
