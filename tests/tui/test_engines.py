@@ -21,6 +21,7 @@ from workbench.store.project import Project
 from workbench.tui import choices
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.chat_models import chat_models, engines_of, find
+from workbench.tui.live import EVERYTHING
 from workbench.tui.screens.chat import ChatScreen
 from workbench.tui.screens.form import FormScreen, Row
 from workbench.tui.screens.menu import Menu
@@ -75,6 +76,15 @@ async def test_an_engine_that_is_missing_is_greyed_with_the_line_that_installs_i
         await pilot.press("down", "enter")
         assert isinstance(pilot.app.screen, Menu)
         assert pick.value == "pytorch"
+        await pilot.press("escape")
+        form = pilot.app.screen
+        assert isinstance(form, FormScreen)
+        pick.choose("mlx")  # as a line that was typed may have it
+        await until(pilot, lambda: "To mend first: engine." in words_of(pilot))
+        assert form.checked.errors["engine"].what == "mlx and mlx-lm cannot be found. pip install 'llm-workbench[mlx]'"
+        assert form.checked.recipe is None
+        await pilot.app.pop_screen()
+        form.catch_up(EVERYTHING)  # a call that was on its way while the form left
 
 
 async def test_a_number_format_whose_library_is_missing_is_greyed_and_refused(

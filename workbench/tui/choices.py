@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 from workbench import figures, registry
@@ -12,7 +13,7 @@ from workbench.recipes.fields import RecipeField
 from workbench.recipes.load import STAGES
 from workbench.recipes.pretrain import SIZES
 from workbench.tui import model_tree, outlook
-from workbench.tui.draft import Draft
+from workbench.tui.draft import Checked, Draft
 from workbench.tui.live import Live
 
 Option = tuple[str, str]  # value, what is known of it
@@ -76,6 +77,17 @@ def why_not(item: RecipeField, stage: str) -> dict[str, str]:
         for name, able in engines(stage, item.default).items()
         if not able.available
     }
+
+
+def check(draft: Draft) -> Checked:
+    """As the draft's own; what this machine cannot do is wrong, too."""
+    checked = draft.check()
+    lacking = {
+        path: WorkbenchError(why)
+        for path, text in draft.texts.items()
+        if (why := why_not(draft.fields[path], draft.stage).get(text.strip()))
+    }
+    return replace(checked, recipe=None, errors={**checked.errors, **lacking}) if lacking else checked
 
 
 @cache

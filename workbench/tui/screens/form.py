@@ -141,7 +141,7 @@ class FormScreen(WorkbenchScreen):
 
     def _bring_up_to_date(self) -> None:
         """Check the draft, and show what follows from it."""
-        self.checked = self.draft.check()
+        self.checked = choices.check(self.draft)
         for row in self.rows():
             error = self.checked.errors.get(row.field.path)
             typed = row.field.path in self.draft.texts
