@@ -69,21 +69,18 @@ class ArenaScreen(WorkbenchScreen):
     def show(self, changes: Changes) -> None:
         live = self.app.live
         if live is not None and live.loaded:
-            self.run_worker(self._read, group="sets", exclusive=True, exit_on_error=True)  # type: ignore[arg-type]
+            self.beside(self._read, group="sets")
 
     async def _read(self) -> None:
         live = self.app.live
         if live is None:
             return
-        try:
-            self.sets = await asyncio.wrap_future(live.ask(partial(_sets, live.project)))
-            self._show_sets()
-            for item in self.sets:
-                if _key(item) not in self._known:
-                    self._known[_key(item)] = await asyncio.to_thread(_progress, item)
-                    self._show_sets()
-        except WorkbenchError as error:
-            self.app.show_error(error)
+        self.sets = await asyncio.wrap_future(live.ask(partial(_sets, live.project)))
+        self._show_sets()
+        for item in self.sets:
+            if _key(item) not in self._known:
+                self._known[_key(item)] = await asyncio.to_thread(_progress, item)
+                self._show_sets()
 
     def _show_sets(self) -> None:
         self.set_class(not self.sets, "-empty")

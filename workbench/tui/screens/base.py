@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
+from workbench.errors import WorkbenchError
 from workbench.tui import actions, safe
 from workbench.tui.live import EVERYTHING, Changes
 from workbench.tui.widgets.bars import Banner, Footer, Header, TooSmall
@@ -62,12 +64,25 @@ class WorkbenchScreen(Screen[None]):
         self.call_after_refresh(self.catch_up, EVERYTHING)
 
     def catch_up(self, changes: Changes) -> None:
-        if not self.is_mounted:
-            return  # it is shown whole once it is
+        if not self.is_mounted or not self.display:
+            return  # it is shown whole once it is; or it is being taken away, and its widgets are gone
         self.show(changes)
         self.refresh_keys()
         self.query_one(Header).refresh()
         self.query_one(Banner).look_again()
+
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "") -> None:
+        """Have `work` go on while keys are heard, in place of an older one of its `group`. A `WorkbenchError` is
+        shown, and ends it."""
+
+        async def told() -> None:
+            try:
+                await work()
+            except WorkbenchError as error:
+                self.app.show_error(error)
+
+        # Not `told()`: a worker that makes room before it began would leave a coroutine that nobody awaits.
+        self.run_worker(told, group=group or "default", exclusive=bool(group))  # type: ignore[arg-type]
 
     def refresh_keys(self) -> None:
         """Call it when what can be done has changed: another row, another state."""

@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from workbench import figures
-from workbench.errors import WorkbenchError
 from workbench.store.catalog import Catalog
 from workbench.store.project import Project
 from workbench.tui import actions, run_detail, run_metrics, safe
@@ -57,7 +56,7 @@ class CompareScreen(WorkbenchScreen):
         if self.focused is None:
             self.query_one(Table).focus()
         if "*" in changes.runs or changes.runs & set(self.runs):
-            self.run_worker(self._read(), exclusive=True, exit_on_error=True)
+            self.beside(self._read, group="read")
 
     async def _read(self) -> None:
         live = self.app.live
@@ -65,11 +64,7 @@ class CompareScreen(WorkbenchScreen):
             return
         buckets = self.query_one(Chart).buckets
         question = live.ask(partial(_details, live.project, self.runs, self.metric, buckets))
-        try:
-            self.details = await asyncio.wrap_future(question)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
+        self.details = await asyncio.wrap_future(question)
         rows = [live.runs[run] for run in self.runs if run in live.runs]
         series = [
             Series(f"{detail.run} {row.name}", detail.curve, style)
@@ -95,7 +90,7 @@ class CompareScreen(WorkbenchScreen):
         names = list(dict.fromkeys(name for detail in self.details for name in detail.metrics))
         if names:
             self.metric = names[(names.index(self.metric) + 1) % len(names) if self.metric in names else 0]
-            self.run_worker(self._read(), exclusive=True, exit_on_error=True)
+            self.beside(self._read, group="read")
 
     def do_back(self, _: str = "") -> None:
         self.dismiss()

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 
 from workbench import figures
-from workbench.errors import WorkbenchError
 from workbench.tui import actions, cleaning_view, safe
 from workbench.tui.cleaning_view import Member
 from workbench.tui.live import ArtifactRow
@@ -61,16 +60,12 @@ class ClustersScreen(ReadingScreen):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
-        self.run_worker(self._open(), exit_on_error=True)
+        self.beside(self._open)
 
     async def _open(self) -> None:
         project = self.app.project
         assert project is not None
-        try:
-            found = await asyncio.to_thread(cleaning_view.clusters, project.folder(self.item.kind) / self.item.id)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
+        found = await asyncio.to_thread(cleaning_view.clusters, project.folder(self.item.kind) / self.item.id)
         self.query_one(Table).set_rows(found)
         documents = sum(map(len, found))
         clusters = figures.counted(len(found), "clusters")

@@ -94,7 +94,7 @@ class InspectorScreen(WorkbenchScreen):
                         yield Facts()
 
     def on_mount(self) -> None:
-        self.run_worker(self._open(), exit_on_error=True)
+        self.beside(self._open)
 
     def show(self, changes: Changes) -> None:
         pass  # what was read does not change
@@ -119,9 +119,6 @@ class InspectorScreen(WorkbenchScreen):
             while self.shown_batch is None or self.shown_batch.step != self._wanted:
                 batch = await asyncio.to_thread(self.inspector.batch, self._wanted)
                 self.shown_batch, self.row = batch, 0
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
         finally:
             self._reading = False
         self._show_batch()
@@ -241,7 +238,7 @@ class InspectorScreen(WorkbenchScreen):
 
     def _go_to(self, step: int) -> None:
         self._wanted = step
-        self.run_worker(self._read(), exit_on_error=True)
+        self.beside(self._read)
 
     def do_next_row(self, _: str = "") -> None:
         self._to_row(self.row + 1)

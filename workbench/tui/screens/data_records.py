@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class RecordsScreen(Reviewing, ReadingScreen):
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
         self._title()
-        self.run_worker(self._open(), exit_on_error=True)
+        self.beside(self._open)
 
     # ------------------------------------------------------------------ reading
 
@@ -93,11 +94,7 @@ class RecordsScreen(Reviewing, ReadingScreen):
                 return records, Reviews(project, self.item.identity)
             return records, None
 
-        try:
-            records, self.reviews = await asyncio.to_thread(read)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
+        records, self.reviews = await asyncio.to_thread(read)
         self.records = self.rows = records
         self.query_one(Table).set_rows(range(len(records)))
         self._title()
@@ -107,25 +104,17 @@ class RecordsScreen(Reviewing, ReadingScreen):
         """Read a page beside the screen, once."""
         if page not in self._loading:
             self._loading.add(page)
-            self.run_worker(self._loaded(page), exit_on_error=True)
+            self.beside(partial(self._loaded, page))
 
     async def _loaded(self, page: int) -> None:
         assert self.records is not None
-        try:
-            await asyncio.to_thread(self.records.page, page)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return  # and it is not asked for again
-        self._loading.discard(page)
+        await asyncio.to_thread(self.records.page, page)
+        self._loading.discard(page)  # one that cannot be read is not asked for again
         self.query_one(Table).refresh()
 
     async def _read(self, number: int) -> None:
         assert self.records is not None
-        try:
-            record = await asyncio.to_thread(self.records.record, number)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
+        record = await asyncio.to_thread(self.records.record, number)
         if self.query_one(Table).row == number:
             self.record = record
             self.give_to_read(record.parts, f"row {number:,}  {record.source}", self._said(number))
@@ -179,7 +168,7 @@ class RecordsScreen(Reviewing, ReadingScreen):
         self._resting = self.set_timer(REST_SECONDS, lambda: self._follow(number))
 
     def _follow(self, number: int) -> None:
-        self.run_worker(self._read(number), group="record", exclusive=True, exit_on_error=True)
+        self.beside(partial(self._read, number), group="record")
 
     # ------------------------------------------------------------------ searching
 
@@ -201,7 +190,7 @@ class RecordsScreen(Reviewing, ReadingScreen):
         if not text.strip():
             self._all()
             return
-        self.run_worker(self._searching(text), group="search", exclusive=True, exit_on_error=True)
+        self.beside(partial(self._searching, text), group="search")
 
     async def _searching(self, text: str) -> None:
         records = self.records
@@ -211,11 +200,7 @@ class RecordsScreen(Reviewing, ReadingScreen):
         table = self.query_one(Table)
         table.set_rows([])
         for page in range(records.pages):
-            try:
-                hits = await asyncio.to_thread(records.matches, page, text)
-            except WorkbenchError as error:
-                self.app.show_error(error)
-                return
+            hits = await asyncio.to_thread(records.matches, page, text)
             self.searched = (page + 1) / records.pages
             self.found = [*self.found, *hits]
             if hits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +168,7 @@ class RejectsScreen(ReadingScreen):
     def _try(self, text: str) -> None:
         row: FunnelRow = self.query_one(Table).row
         moved = cleaning_view.settings(row.step, text)
-        self.run_worker(self._trying(moved), group="trial", exclusive=True, exit_on_error=True)
+        self.beside(partial(self._trying, moved), group="trial")
 
     async def _trying(self, moved: Mapping[str, Any]) -> None:
         def run() -> tuple[Trial, Effect]:
@@ -181,11 +182,7 @@ class RejectsScreen(ReadingScreen):
 
         if self._trial is None:
             self.app.tell("The sample goes through the steps ...")
-        try:
-            self._trial, effect = await asyncio.to_thread(run)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
+        self._trial, effect = await asyncio.to_thread(run)
         self.effect, self.shown = effect, 0
         sections = self.query_one("#effect Sections", Sections)
         sections.begin()

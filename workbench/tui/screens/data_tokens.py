@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -55,18 +56,14 @@ class TokensScreen(WorkbenchScreen):
         pass  # an artifact does not change
 
     def _read(self) -> None:
-        self.run_worker(self._reading(self.tokenizers[self.chosen]), exclusive=True, exit_on_error=True)
+        self.beside(partial(self._reading, self.tokenizers[self.chosen]), group="tokens")
 
     async def _reading(self, tokenizer: ArtifactRow) -> None:
         from workbench.corpus.token_view import document_tokens
 
         assert self.app.project is not None
         folder = self.app.project.folder("tokenizer") / tokenizer.id
-        try:
-            self.tokens = await asyncio.to_thread(document_tokens, folder, self.text)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
+        self.tokens = await asyncio.to_thread(document_tokens, folder, self.text)
         size = sum(len(token.bytes) for token in self.tokens)
         ratio = f"{size / len(self.tokens):.2f} bytes per token" if self.tokens else "no tokens"
         entitle(self.query_one("#text"), f"{len(self.tokens):,} tokens by {tokenizer.id}", ratio)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from workbench.contract import Sampling, TokenProbability
 from workbench.errors import WorkbenchError
@@ -210,7 +211,7 @@ class SideBySideScreen(TalksScreen):
             self._hide_tokens()
             self._part(self.sides[self.chosen], Transcript).focus()
             return
-        self.run_worker(self._weigh(self.sides[self.chosen]), group="tokens", exclusive=True, exit_on_error=True)
+        self.beside(partial(self._weigh, self.sides[self.chosen]), group="tokens")
 
     async def _weigh(self, side: Side) -> None:
         assert side.process is not None
@@ -218,12 +219,8 @@ class SideBySideScreen(TalksScreen):
         before = talk.messages()[:-1]
         answer = talk.turns[-1]["content"]
         self._part(side, Status).say("each token is being weighed ...")
-        try:
-            prompt = await asyncio.to_thread(process.render, before)
-            found = await asyncio.to_thread(process.probabilities, prompt, answer)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
+        prompt = await asyncio.to_thread(process.render, before)
+        found = await asyncio.to_thread(process.probabilities, prompt, answer)
         if not found or side is not self.sides[self.chosen]:
             return
         self.tokens = found
