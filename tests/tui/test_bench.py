@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from workbench.store.project import Project, create, open_project
 from workbench.tui import bench
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bench import EVERY_PANEL, gather, rows_of
-from workbench.tui.bench_items import Asked, parts_of, probabilities, read_items, taken
+from workbench.tui.bench_items import Asked, parts_of, probabilities, read_items, taken, titles
 from workbench.tui.screens.bench import BenchScreen
 from workbench.tui.screens.bench_history import HistoryScreen
 from workbench.tui.screens.bench_items import ItemsScreen
@@ -310,7 +311,7 @@ def test_probabilities_and_what_is_taken_of_a_choice() -> None:
     )  # fmt: skip
     assert probabilities(item) == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.e)])
     assert (taken(item, "acc"), taken(item, "acc_norm")) == (0, 1)
-    asked = Asked(place=0, item=item, before=None, metric="acc_norm", flipped=False)
+    asked = Asked(place=0, item=item, before=None, metric="acc_norm", flipped=False, title="")
     parts = parts_of(asked, ["smol"])
     assert [part.label for part in parts] == ["prompt", "1", "2  ✓ right  taken by smol", "taken", "metrics"]
     assert "73.1%" in parts[1].text
@@ -327,6 +328,16 @@ def test_flipped_items_are_those_of_the_comparison(measured: Project) -> None:
         gained = sum(one.value(one.before) == 0.0 and one.value(one.item) == 1.0 for one in asked)
         assert gained == sum(flip.gained for flip in wanted)
         assert gained > 10
+
+
+def test_the_words_of_all_questions_are_left_out_of_their_titles() -> None:
+    """Those of MBPP begin with the same instruction; of shorter ones nothing is left out."""
+    item = Item(task="mbpp", item="0", hash="", prompt="How much is 7?", target="", metrics={})
+    tasks = ("You are an expert programmer, and here is your task: Write f.", "Question: Is it f?")
+    asked = [[replace(item, more={"question": text.replace("f", name)}) for name in "gh"] for text in tasks]
+    assert [titles(items) for items in asked] == [["… g.", "… h."], ["Question: Is it g?", "Question: Is it h?"]]
+    assert titles([item]) == ["How much is 7?"]
+    assert titles([]) == []
 
 
 async def test_a_cell_opens_what_flipped_and_keys_show_the_rest(measured: Project, app_on: AppOn) -> None:

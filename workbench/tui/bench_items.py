@@ -19,6 +19,7 @@ from workbench.tui.records import Part
 BAR = 16  # columns
 NAME = 24  # columns at most
 TITLE = 160  # characters
+INSTRUCTION = 32  # characters that all questions of a task begin with, from which on they are an instruction
 MARKS = {1.0: ("✓", "good"), 0.0: ("✗", "bad")}
 
 
@@ -31,20 +32,10 @@ class Asked:
     before: Item | None
     metric: str  # that stands for its task
     flipped: bool
+    title: str  # its question on one line, without what the questions of all items of its task begin with
 
     def value(self, item: Item | None) -> float | None:
         return item.metrics.get(self.metric) if item is not None else None
-
-    @property
-    def title(self) -> str:
-        """Its question on one line; of older benchmarks the end of the prompt, behind the worked examples."""
-        if question := self.item.more.get("question"):
-            return " ".join(str(question)[:TITLE].split())
-        lines = [line for line in self.item.prompt.strip().splitlines() if line.strip()]
-        text = lines[-1] if lines else " | ".join(self.item.choices)
-        if len(lines) > 1 and len(text) < 12:  # "Answer:"
-            text = lines[-2]
-        return " ".join(text[:TITLE].split())
 
 
 VIEWS: dict[str, tuple[str, Callable[[Asked], bool]]] = {
@@ -73,14 +64,36 @@ def read_items(baseline: Gathered | None, chosen: Gathered, task: str) -> list[A
             flipped = {id(flip.other) for flip in flips(baseline, chosen, task)}
     found: list[Asked] = []
     for name, figures_of_task in chosen.results.tasks.items():
-        for item in chosen.items[name]:
+        for item, title in zip(chosen.items[name], titles(chosen.items[name]), strict=True):
             found.append(
                 Asked(
                     place=len(found), item=item, before=before.get(id(item)), metric=figures_of_task.main,
-                    flipped=id(item) in flipped,
+                    flipped=id(item) in flipped, title=title,
                 )
             )  # fmt: skip
     return found
+
+
+def titles(items: Sequence[Item]) -> list[str]:
+    """The lines of a task's items, without the words with which all begin, where these are many."""
+    lines = [_line(item) for item in items]
+    first, last = min(lines, default=""), max(lines, default="")  # what these two share, all share
+    alike = next((place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), 0)
+    shared = first[:alike].rfind(" ")
+    if shared < INSTRUCTION:
+        return [line[:TITLE] for line in lines]
+    return [f"…{line[shared:]}"[:TITLE] for line in lines]
+
+
+def _line(item: Item) -> str:
+    """Its question on one line; of older benchmarks the end of the prompt, behind the worked examples."""
+    if question := item.more.get("question"):
+        return " ".join(str(question)[: 2 * TITLE].split())
+    lines = [line for line in item.prompt.strip().splitlines() if line.strip()]
+    text = lines[-1] if lines else " | ".join(item.choices)
+    if len(lines) > 1 and len(text) < 12:  # "Answer:"
+        text = lines[-2]
+    return " ".join(text[: 2 * TITLE].split())
 
 
 def mark(value: float | None) -> tuple[str, str]:
