@@ -8,7 +8,8 @@ How a screen is added:
 1. `places.py`: a `Place` with a letter (reached by `g` + letter), a help text and "module:Class".
 2. `screens/<module>.py`: a `WorkbenchScreen` with `PLACE = "<id>"`, `BINDINGS = actions.bindings(PLACE)`,
    `body()` that yields its widgets, and `show(changes)` that brings them up to date from `self.app.live`.
-   The module is imported when the screen is first shown, so it may import what it needs.
+   The module is imported when the screen is first shown, so it may import what it needs. What takes time it has
+   done by `beside(work)`; a list beside what there is to read of it is a `ReadingScreen`.
 3. `actions.py`: an `Action(id="<place>.<verb>", key=…, title=…, help=…)` for everything that a key or a command
    does there; the screen has `do_<verb>(argument: str)` and, where it is not always possible,
    `why_not_<verb>(argument: str) -> str | None`. Keys, footer, `:` line, palette, `.` menu, `?` help and the

@@ -187,9 +187,9 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def readinto(self, buffer: Any) -> int:
         try:
-            data = self._stream.read(BLOCK_BYTES if size is None or size < 0 else size)
+            data = self._stream.read(len(buffer))
         except BROKEN as error:
             raise _unsound(self._entry, error) from None
         except OSError as error:
@@ -201,10 +201,6 @@ class _Stream(io.RawIOBase):
                 raise
             raise _unsound(self._entry, error) from None
         self._growth.add(len(data))
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
@@ -219,13 +215,9 @@ class _Measured(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = self._stream.read(BLOCK_BYTES if size is None or size < 0 else size)
-        self.count += len(data)
-        return data
-
     def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
+        data = self._stream.read(len(buffer))
+        self.count += len(data)
         buffer[: len(data)] = data
         return len(data)
 
