@@ -24,6 +24,7 @@ import pytest
 from tests.serving.conftest import ROOT, Served, end, start
 from workbench import registry
 from workbench.contract import Sampling
+from workbench.preferences.authors import EndpointAuthor
 
 PROMPT = "The value of the object"
 FRANCE: Any = [
@@ -110,6 +111,10 @@ def test_a_conversation(smol: Served) -> None:
     assert pieces[0].choices[0].delta.role == "assistant"
     assert "Rome" in "".join(piece.choices[0].delta.content or "" for piece in pieces)
     assert all(piece.usage is None for piece in pieces)
+    # And what speaks to such servers in this program.
+    author = EndpointAuthor(smol.address, smol.facts["model"], lambda: None)
+    (written,) = author.write([FRANCE], Sampling(temperature=0, max_tokens=30, seed=1))
+    assert written == ("The capital of France is Paris.", True)
 
 
 def test_two_at_once_are_answered_in_order(smol: Served) -> None:
@@ -137,7 +142,10 @@ def test_who_goes_away_stops_the_answer(smol: Served, streamed: bool) -> None:
     before = len(smol.said)
     if streamed:
         with httpx.stream("POST", f"{smol.address}/completions", json=asked, timeout=30) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()  # kept: the connection is closed with it
+            next(lines)
+            with pytest.raises(httpx.ReadTimeout):  # one that waits in the queue, and goes away from there
+                httpx.post(f"{smol.address}/completions", json=asked, timeout=0.3)
     else:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{smol.address}/completions", json=asked, timeout=0.7)
@@ -145,6 +153,7 @@ def test_who_goes_away_stops_the_answer(smol: Served, streamed: bool) -> None:
     assert "Paris" in (quick.choices[0].message.content or "")
     until(lambda: len(smol.said) >= before + 2)
     assert any("who asked went away" in line for line in smol.said[before:])
+    assert any(" 0+0 tokens" in line for line in smol.said[before:]) is streamed
 
 
 def test_the_model_is_opened_again_after_its_death(smol: Served) -> None:

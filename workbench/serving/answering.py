@@ -84,8 +84,7 @@ class Desk:
             async with self._turn:
                 writing.began = time.perf_counter()
                 model = await self._opened()
-                prompts = await asyncio.to_thread(_prompts, model, question)
-                writing.prompt_tokens = await asyncio.to_thread(_count, model, prompts)
+                prompts, writing.prompt_tokens = await asyncio.to_thread(_prepared, model, question)
                 repeated = [prompt for prompt in prompts for _ in range(question.answers)]
                 answer = model.generate(repeated, question.sampling)
                 try:
@@ -137,21 +136,18 @@ class Desk:
         return model
 
 
-def _prompts(model: ModelProcess, question: Question) -> list[str]:
-    if not question.messages:
-        return list(question.prompts)
-    try:
-        return [model.render(question.messages)]
-    except ModelFailed as error:
-        if not model.alive:
-            raise
-        raise Refusal(
-            f"The model's chat template refuses the messages: {error.what}.",
-            "Most want turns of user and assistant, the user's first and last.",
-            parameter="messages",
-        ) from None
-
-
-def _count(model: ModelProcess, prompts: list[str]) -> int:
-    """Tokens of the prompts."""
-    return sum(len(model.tokenize(prompt, special=True)) for prompt in prompts)
+def _prepared(model: ModelProcess, question: Question) -> tuple[list[str], int]:
+    """The prompts, and their tokens together. Raises `Refusal` if the template does not take the messages."""
+    prompts = list(question.prompts)
+    if question.messages:
+        try:
+            prompts = [model.render(question.messages)]
+        except ModelFailed as error:
+            if not model.alive:
+                raise
+            raise Refusal(
+                f"The model's chat template refuses the messages: {error.what}.",
+                "Most want turns of user and assistant, the user's first and last.",
+                parameter="messages",
+            ) from None
+    return prompts, sum(len(model.tokenize(prompt, special=True)) for prompt in prompts)

@@ -100,20 +100,23 @@ class Completions:
         require(asked.model, self._name)
         telling = asyncio.create_task(self._tell(asked, scope, receive, send))
         gone = asyncio.create_task(_gone(receive))
+        went_away = False
         try:
             await asyncio.wait({telling, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if telling.done():
+            went_away = not telling.done()
+            if not went_away:
                 await telling
         finally:
             telling.cancel()
             gone.cancel()
             await asyncio.wait({telling, gone})
+            if went_away:
+                scope["state"]["note"] += "; who asked went away"
 
     async def _tell(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
         question = asked.question(self._defaults)
         count = question.answers * max(1, len(question.prompts))
         reply = self._reply(self._name)
-        over = False
         async with self._desk.answer(question) as writing:
             try:
                 if asked.stream:
@@ -121,13 +124,9 @@ class Completions:
                 else:
                     tokens = [token async for token in writing]
                     await JSONResponse(reply.answers(tokens, count, writing))(scope, receive, send)
-                over = True
             finally:
                 told = f"{writing.prompt_tokens:,}+{writing.tokens:,} tokens, {writing.tokens_per_second:.1f} tokens/s"
-                if over:
-                    scope["state"]["note"] = told
-                elif not scope["state"]["note"]:
-                    scope["state"]["note"] = f"{told}; who asked went away"
+                scope["state"]["note"] = f"{told} {scope['state']['note']}".rstrip()
 
     async def _stream(self, reply: Reply, writing: Writing, with_usage: bool, scope: Scope, send: Send) -> None:
         """The status is sent with the first token: until then a refusal can have its own."""
