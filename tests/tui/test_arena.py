@@ -358,7 +358,9 @@ async def test_an_edited_answer_is_kept_without_control_sequences(project: Proje
         await until(pilot, lambda: not said(rain))
 
 
-async def test_an_edit_that_is_left_is_not_kept(project: Project, rain: Path, app_on: AppOn) -> None:
+async def test_an_edit_that_is_left_or_cannot_be_written_is_not_kept(
+    project: Project, rain: Path, app_on: AppOn
+) -> None:
     async with app_on(project).run_test(size=(80, 24)) as pilot:
         screen = await ranking(pilot)
         await pilot.press("e")
@@ -370,6 +372,11 @@ async def test_an_edit_that_is_left_is_not_kept(project: Project, rain: Path, ap
         await pilot.press("x", "escape", "n")
         await until(pilot, lambda: pilot.app.screen is screen)
         assert not said(rain)
+        rain.mkdir()  # where a file should be: nothing can be kept
+        await pilot.press("e")
+        await until(pilot, lambda: pilot.app.screen is not screen)
+        await pilot.press("x", "escape", "y")
+        await until(pilot, lambda: "The judgement could not be kept in" in words_of(pilot))
 
 
 async def test_hostile_answers_are_shown_and_not_obeyed(project: Project, app_on: AppOn) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 from textual import events
@@ -114,19 +115,24 @@ class AnswersScreen(WorkbenchScreen):
                 scores=scores, between_models=ranking.evaluation,
             )  # fmt: skip
 
+        with self.telling():
+            self.arena = await asyncio.to_thread(opened)
+            if self.is_attached:
+                self.advance()
+            else:
+                self._close()
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Show what ended the block: a file that is damaged, or a judgement that could not be kept."""
         try:
-            arena = await asyncio.to_thread(opened)
+            yield
         except WorkbenchError as error:
             self.app.show_error(error)
-            return
         except OSError as error:
-            self.app.show_error(unwritable(self.item, error))
-            return
-        self.arena = arena
-        if not self.is_attached:
-            self._close()
-            return
-        self.advance()
+            what = f"The judgement could not be kept in {self.item.judgements.parent}: {error.strerror or error}."
+            remedy = "Make room on the disk, or make the folder writable, then judge this one again."
+            self.app.show_error(WorkbenchError(what, remedy))
 
     def on_unmount(self) -> None:
         self._close()
@@ -379,10 +385,3 @@ def as_text(prompt: Prompt) -> str:
     if len(messages) == 1:
         return str(messages[0]["content"])
     return "\n\n".join(f"{SPEAKERS.get(item['role'], item['role'])}: {item['content']}" for item in messages)
-
-
-def unwritable(item: CandidateSet, error: OSError) -> WorkbenchError:
-    return WorkbenchError(
-        f"The judgement could not be kept in {item.judgements.parent}: {error.strerror or error}.",
-        "Make room on the disk, or make the folder writable, then judge this one again.",
-    )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 
-from workbench.errors import WorkbenchError
 from workbench.preferences.arena import Arena
 from workbench.preferences.judgements import Judgement
 from workbench.tui import safe
-from workbench.tui.screens.arena_answers import AnswersScreen, unwritable
+from workbench.tui.screens.arena_answers import AnswersScreen
 
 MOST_TAGS = 8
 TAKEN_BACK = {
@@ -32,16 +31,10 @@ class Judging(AnswersScreen):
         """`said(arena)`, which is on disk when it returns; then the next."""
         if self.arena is None:
             return
-        try:
+        with self.telling():
             said(self.arena)
-        except WorkbenchError as error:
-            self.app.show_error(error)
-            return
-        except OSError as error:
-            self.app.show_error(unwritable(self.item, error))
-            return
-        self.say(told)
-        self.advance()
+            self.say(told)
+            self.advance()
 
     def do_skip(self, _: str = "") -> None:
         self.carry_out(lambda arena: arena.skip(), "Skipped: it does not come to you again.")
@@ -97,8 +90,9 @@ class Judging(AnswersScreen):
                 return
             prompt = arena.pair.prompt if arena.pair is not None else arena.prompt
             assert prompt is not None
-            arena.edit(prompt, answer.id, text)
-            self.say(f"Kept: what you wrote is a row for SFT, and better than {self.letter(place)}.")
+            with self.telling():
+                arena.edit(prompt, answer.id, text)
+                self.say(f"Kept: what you wrote is a row for SFT, and better than {self.letter(place)}.")
 
         self.app.push_screen(EditAnswer(f"Rewrite {self.letter(place)}", safe.safe(answer.text)), take)
 
@@ -106,17 +100,14 @@ class Judging(AnswersScreen):
         arena = self.arena
         if arena is None:
             return
-        try:
+        with self.telling():
             last = arena.undo()
-        except OSError as error:
-            self.app.show_error(unwritable(self.item, error))
-            return
-        if last is None:
-            self.say("There is nothing to take back.", "warn")
-            return
-        self.show_again(last)
-        self.say(f"{TAKEN_BACK[last.kind]} is taken back.")
-        self.tell_situation()
+            if last is None:
+                self.say("There is nothing to take back.", "warn")
+                return
+            self.show_again(last)
+            self.say(f"{TAKEN_BACK[last.kind]} is taken back.")
+            self.tell_situation()
 
     @abstractmethod
     def show_again(self, last: Judgement) -> None:
