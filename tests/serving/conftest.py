@@ -78,8 +78,8 @@ def start(*words: str | Path, **environment: str) -> Served:
 
 
 def end(served: Served) -> None:
-    served.process.kill()
-    served.process.wait()
+    served.process.terminate()
+    served.process.wait(10)
 
 
 @pytest.fixture(scope="session")

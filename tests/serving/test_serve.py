@@ -341,8 +341,8 @@ def test_the_line_that_it_prints_works(smollm2: Path) -> None:
         )  # fmt: skip
         assert json.loads(told.stdout)["usage"]["completion_tokens"] == 8
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.wait(10)
 
 
 def test_on_mlx(tiny: Path) -> None:
