@@ -26,6 +26,7 @@ from workbench.tui import bench
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.bench import EVERY_PANEL, gather, rows_of
 from workbench.tui.bench_items import Asked, parts_of, probabilities, read_items, taken, titles
+from workbench.tui.records import Part
 from workbench.tui.screens.bench import BenchScreen
 from workbench.tui.screens.bench_history import HistoryScreen
 from workbench.tui.screens.bench_items import ItemsScreen
@@ -365,6 +366,23 @@ async def test_a_cell_opens_what_flipped_and_keys_show_the_rest(measured: Projec
         screen = pilot.app.screen
         assert isinstance(screen, ItemsScreen)
         assert "open a cell beside the baseline's" in str(screen.why_not_flipped())
+
+
+async def test_a_long_prompt_loses_nothing_beside_its_scrollbar(measured: Project, app_on: AppOn) -> None:
+    async with app_on(measured).run_test(size=(80, 24)) as pilot:
+        await at_bench(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ItemsScreen) and pilot.app.screen.read)
+        reader = pilot.app.screen.query_one(Reader)
+        reader.show([Part("prompt", "short")])
+        await pilot.pause()
+        words = [f"{number}{'-' * (number % 9)}" for number in range(400)]
+        reader.show([Part("prompt", " ".join(words))])
+        await until(pilot, lambda: reader.show_vertical_scrollbar)
+        await pilot.pause()
+        shown = " ".join(reader.render_line(y).text for y in range(reader.size.height)).split()
+        assert len(shown) > 50
+        assert shown == ["prompt", *words[: len(shown) - 1]]
 
 
 async def test_answers_and_programs_are_shown_as_text(measured: Project, app_on: AppOn) -> None:

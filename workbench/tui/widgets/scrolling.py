@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from workbench.tui.widgets.painted import Painted
 
 READABLE = 100  # columns of text; longer lines are hard to follow
 
 
-class Scrolling(Painted):
+class Wrapped(Painted):
+    """Its lines are as wide as there is room: `on_resize` wraps them again."""
+
+    on_resize: Callable[[], None]
+
+    def watch_show_vertical_scrollbar(self) -> None:
+        """The scrollbar takes a column, or gives it back, and no event tells of it."""
+        self.call_next(self.on_resize)
+
+
+class Scrolling(Wrapped):
     """It stands before the `ScrollView` that it is mixed into."""
 
     def do_up(self, _: str = "") -> None:

@@ -21,7 +21,7 @@ from textual.strip import Strip
 from textual.theme import Theme
 
 from workbench.tui import actions, safe
-from workbench.tui.widgets.painted import Painted
+from workbench.tui.widgets.scrolling import Wrapped
 
 GUTTER = 12  # columns: a role, a mark, a space
 ROLE = GUTTER - 3
@@ -60,7 +60,7 @@ class Line:
     width: int = 0
 
 
-class TokenText(Painted, ScrollView, can_focus=True):
+class TokenText(Wrapped, ScrollView, can_focus=True):
     """Wraps at its width; virtual, as tables are."""
 
     PLACE: ClassVar[str] = "tokens"

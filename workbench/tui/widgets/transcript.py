@@ -13,8 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from workbench.tui import safe
-from workbench.tui.widgets.painted import Painted
-from workbench.tui.widgets.scrolling import READABLE
+from workbench.tui.widgets.scrolling import READABLE, Wrapped
 
 GUTTER = 2  # columns for the mark of who speaks
 
@@ -72,7 +71,7 @@ class Block:
         return self.lines[place] if place < len(self.lines) else self.last
 
 
-class Transcript(Painted, ScrollView, can_focus=True):
+class Transcript(Wrapped, ScrollView, can_focus=True):
     """Blocks with an empty line between them. It stays at its end while text comes, unless one scrolled up."""
 
     DEFAULT_CSS = "Transcript { height: 1fr; background: transparent; scrollbar-size: 1 1; overflow-x: hidden; }"
