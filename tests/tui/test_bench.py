@@ -454,6 +454,7 @@ async def test_the_history_of_an_export_is_that_of_its_model(measured: Project, 
 async def test_the_form_offers_panels_and_says_what_is_not_set(measured: Project, app_on: AppOn) -> None:
     (measured.root / "panels").mkdir()
     (measured.root / "panels" / "mine.yaml").write_text("tasks: [arc_easy, hellaswag]\n")
+    (measured.root / "panels" / "wrong.yaml").write_text("tasks: [5]\n")
     async with app_on(measured).run_test(size=(120, 36)) as pilot:
         await at_bench(pilot)
         pilot.app.open_form("benchmark", {})  # type: ignore[attr-defined]
@@ -461,6 +462,7 @@ async def test_the_form_offers_panels_and_says_what_is_not_set(measured: Project
         panel = next(row.control for row in pilot.app.screen.query(Row) if row.field.path == "panel")
         assert isinstance(panel, Pick)
         assert panel.options[0] == ("mine", "2 tasks, the project's own")
+        assert panel.options[1] == ("wrong", "wrong.yaml, task 1: It is 5, which names no task.")
         assert {"quick", "base", "instruct", "code", "quantisation"} < {value for value, _ in panel.options}
         panel.choose("mine")
         await until(pilot, lambda: "to fetch    arc_easy, hellaswag: their data" in text_of(pilot))

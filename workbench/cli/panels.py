@@ -47,7 +47,7 @@ def panels(as_json: bool) -> None:
         [
             [
                 str(item["name"]),
-                f"{item['here']} of {item['of']}",
+                f"{item['here']} of {item['of']}" if item["of"] else "–",
                 f"{item['description']}{' (own)' if item['own'] else ''}",
             ]
             for item in found

@@ -62,7 +62,8 @@ def _panels(live: Live | None) -> list[Option]:
         try:
             size = figures.counted(len(Panel.read(root, name).tasks), "tasks")
         except WorkbenchError as error:
-            size = error.what
+            found.append((name, error.what.replace(str(file), file.name, 1)))
+            continue
         found.append((name, f"{size}, the project's own" if root in file.parents else size))
     return found
 
