@@ -26,6 +26,11 @@ def but(rows: list[dict[str, Any]], number: int, **changed: Any) -> list[dict[st
     return [*rows[: number - 1], row, *rows[number:]]
 
 
+def test_a_folder_is_no_file_of_rows(tmp_path: Path) -> None:
+    with pytest.raises(WorkbenchError, match="is a folder"):
+        task_data.add(tmp_path, "hellaswag", [tmp_path])
+
+
 @pytest.mark.parametrize(
     ("task", "rows", "sentence"),
     [

@@ -119,6 +119,8 @@ def _rows_of(file: Path, columns: Sequence[str]) -> Iterator[TaskRow]:
     from workbench.corpus.reading import UnusableFile
 
     kind = file.suffix.lower()[1:]
+    if file.is_dir():
+        raise WorkbenchError(f"{file} is a folder.", "Name the files in it; nothing was added.")
     if kind not in KINDS:
         raise WorkbenchError(f"{file.name} is of no kind that holds rows.", READABLE)
     if kind == "csv" and columns and (table := _without_header(file, columns)):
