@@ -156,7 +156,10 @@ async def test_a_threshold_that_there_is_not_is_told(project: Project, corpus: A
         await until(pilot, lambda: isinstance(app.screen, RejectsScreen))
         screen = app.screen
         await until(pilot, lambda: len(screen.query_one(Table).rows) > 3)
+        assert screen.query_one(Table).row.step == "read"
+        assert screen.why_not_threshold() == "Reading has no parameters: choose a step."
         screen.query_one(Table).cursor = 3
+        assert screen.why_not_threshold() is None
         app.screen.do_threshold("min_charakters=3")
         await until(pilot, lambda: "min_charakters" in text_of(pilot))
         assert "min_characters" in text_of(pilot)  # the nearest that there is

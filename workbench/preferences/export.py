@@ -90,7 +90,7 @@ def save_dataset(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     except ImportError:
         raise WorkbenchError(
             "A folder of Hugging Face's datasets needs that library, which is not installed.",
-            "Install it: pip install 'llm-workbench[tuning]'. Or leave --output out: the rows come as JSON lines.",
+            "Install it: pip install datasets. Or leave --output out: the rows come as JSON lines.",
         ) from None
     datasets.disable_progress_bars()
     datasets.Dataset.from_list(list(rows)).save_to_disk(str(folder))

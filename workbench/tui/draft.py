@@ -231,5 +231,9 @@ def about(item: RecipeField) -> list[str]:
 def _bounds(item: RecipeField) -> str:
     low, high = item.minimum, item.maximum
     if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
-    return f"from {low:g}" if low is not None else f"up to {high:g}" if high is not None else ""
+        return f"{_number(low)} to {_number(high)}"
+    return f"from {_number(low)}" if low is not None else f"up to {_number(high)}" if high is not None else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:g}"

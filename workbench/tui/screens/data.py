@@ -12,7 +12,7 @@ from textual.containers import Container, Vertical, VerticalScroll
 
 from workbench import figures
 from workbench.store.project import FOLDERS
-from workbench.tui import actions, cleaning_view, inspecting, model_tree, safe
+from workbench.tui import actions, cleaning_view, inspecting, model_tree, reported, safe
 from workbench.tui.live import ArtifactRow, Changes
 from workbench.tui.records import KINDS, counts
 from workbench.tui.screens.base import WorkbenchScreen, entitle
@@ -107,26 +107,7 @@ class DataScreen(WorkbenchScreen):
         on.begin()
         made = figures.age(self.app.now() - item.created) + (f" by {safe.line(item.run)}" if item.run else "")
         on.heading((safe.line(item.name), "strong"), (f"  version {item.version}, made {made}", "muted"))
-        on.pairs(
-            [(name.replace("_", " "), figures.value(value)) for name, value in item.report.items()
-             if isinstance(value, int | float | str) and not isinstance(value, bool)]
-            + [("on disk", figures.size(item.bytes))]
-        )  # fmt: skip
-        if steps := cleaning_view.steps_in_short(item.report, ascii=self.app.ascii):
-            on.heading(("In, and what each step left", "strong"))
-            on.pairs(steps, names=20)
-        for title, numbers in (
-            ("Documents by language", cleaning_view.languages(item.report)),
-            ("Documents by characters", cleaning_view.lengths(item.report)),
-        ):
-            if numbers:
-                on.heading((title, "strong"))
-                on.pairs(cleaning_view.histogram(numbers, ascii=self.app.ascii), names=12)
-        for name in ("by_source", "raters") if steps else ("dropped", "by_source", "raters"):
-            if found := item.report.get(name):
-                on.heading((name.replace("_", " ").capitalize(), "strong"))
-                if isinstance(found, dict):
-                    on.pairs([(str(why), figures.value(number)) for why, number in found.items()], names=28)
+        reported.show(on, item, ascii=self.app.ascii)
         if made_from := model_tree.origin(item, live.artifacts):
             on.heading(("Made from", "strong"))
             on.branches(made_from)

@@ -149,8 +149,10 @@ class RejectsScreen(ReadingScreen):
     # ------------------------------------------------------------------ thresholds
 
     def why_not_threshold(self, _: str = "") -> str | None:
-        if self.query_one(Table).row is None:
+        if (row := self.query_one(Table).row) is None:
             return "No step cleaned it."
+        if row.step == "read":
+            return "Reading has no parameters: choose a step."
         return None if isinstance(self.item.recipe.get("clean"), list) else "It was imported without steps of cleaning."
 
     def do_threshold(self, argument: str = "") -> None:

@@ -168,7 +168,7 @@ class MapScreen(WorkbenchScreen):
         return tables.first().row if tables else None
 
     def _show_detail(self) -> None:
-        from workbench.tui import model_tree
+        from workbench.tui import model_tree, reported
 
         on, stop, item, live = self.query_one(Sections), self.chosen, self.item, self.app.live
         if stop is None or live is None:
@@ -185,7 +185,7 @@ class MapScreen(WorkbenchScreen):
         on.sentence(f"Version {item.version}, made {made}", "muted")
         if why := self.stale.get((item.kind, item.id)):
             on.sentence(f"Stale: {why}.", "warn")
-        on.pairs(reported(item))
+        reported.show(on, item, ascii=self.app.ascii)
         if item.inputs:
             on.heading(("Made from", "strong"))
             on.branches(model_tree.origin(item, live.artifacts))
@@ -252,15 +252,3 @@ class MapScreen(WorkbenchScreen):
     def do_back(self, _: str = "") -> None:
         self.remove_class("-opened")
         self.query_one(RoadMap).focus()
-
-
-def reported(item: ArtifactRow) -> list[tuple[str, str]]:
-    """What its run reported, as pairs; models and exports in the words of the Models screen."""
-    from workbench.tui import model_tree
-
-    if item.kind in ("model", "export"):
-        return [*model_tree.measured(item), *model_tree.check(item)]
-    return [("on disk", figures.size(item.bytes))] + [
-        (name.replace("_", " "), figures.size(value) if name.endswith("bytes") else figures.value(value))
-        for name, value in item.report.items()
-    ]
