@@ -97,7 +97,7 @@ def _require_known_numbers(folder: Path, plain: dict[str, Any]) -> None:
     if "quantization" in plain:
         raise WorkbenchError(
             f"The weights in {folder} are in a number format of MLX, which the pytorch engine does not read.",
-            "Use --engine mlx, or the model that they were made from.",
+            "Take the model that they were made from; chat, serve and benchmark open these weights with --engine mlx.",
         )
     said = plain.get("quantization_config")
     if said is None:

@@ -260,7 +260,9 @@ def test_a_page_in_the_browser_cannot_ask(base: Served) -> None:
     assert get(host="localhost:1").status_code == 200
     assert "access-control-allow-origin" not in get(origin=base.root).headers
     assert httpx.get(f"{base.root}/v1/nothing%0A%1B[2J").json()["error"]["message"].endswith("/v1/completions.")
-    assert httpx.get(f"{base.address}/completions").status_code == 405
+    wrong_way = httpx.get(f"{base.address}/completions")
+    assert wrong_way.status_code == 405
+    assert wrong_way.json()["error"]["message"].endswith("Ask it with POST.")
     until(lambda: any("/v1/nothing" in line for line in base.said))
     assert "\x1b" not in "".join(base.said)
 

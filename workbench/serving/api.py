@@ -65,8 +65,10 @@ def application(
 
     async def tell(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
-            what = f"{request.method} {request.url.path[:80]} is nothing that this server does."
-            error = Refusal(what, f"There are: {there_are}.", status=error.status_code)
+            what, remedy = f"{request.method} {request.url.path[:80]} is nothing that this server does.", ""
+            if error.status_code == 405:  # the path is right
+                remedy = f"Ask it with {(error.headers or {}).get('Allow', 'another method')}."
+            error = Refusal(what, remedy or f"There are: {there_are}.", status=error.status_code)
         assert isinstance(error, Refusal)
         return refused(request.scope, error)
 
