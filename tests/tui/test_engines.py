@@ -87,6 +87,18 @@ async def test_an_engine_that_is_missing_is_greyed_with_the_line_that_installs_i
         form.catch_up(EVERYTHING)  # a call that was on its way while the form left
 
 
+async def test_a_form_opens_what_is_to_be_mended_in_it(without_mlx: None, example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        pilot.app.open_form("pretrain", {"engine": "mlx"}, whole=True)  # type: ignore[attr-defined]
+        await until(pilot, lambda: isinstance(pilot.app.screen, FormScreen) and pilot.app.screen.focused)
+        form = pilot.app.screen
+        assert isinstance(form, FormScreen)
+        assert "engine" in {row.field.path for row in form.rows()}
+        said = "mlx and mlx-lm cannot be found. pip install 'llm-workbench[mlx]'"
+        await until(pilot, lambda: said in words_of(pilot))
+
+
 async def test_a_number_format_whose_library_is_missing_is_greyed_and_refused(
     without_mlx: None, example: Project, app_on: AppOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -374,6 +374,25 @@ async def test_what_cannot_fit_is_asked_about_before_it_is_started(example: Proj
     assert sorted(path.name for path in example.runs.iterdir()) == before
 
 
+async def test_another_size_keeps_the_field_in_sight_and_the_outlook_short(example: Project, app_on: AppOn) -> None:
+    async with app_on(example).run_test(size=(80, 24)) as pilot:
+        screen = await at_form(pilot, "pretrain")
+        height = lambda: screen.query_one("#outlook").size.height  # noqa: E731
+        await until(pilot, lambda: screen.steps)
+        await pilot.pause()
+        short = height()
+        await pilot.resize_terminal(120, 36)
+        fold = list(screen.query(Fold))[-1]
+        fold.focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: any(item.field.path == "engine" for item in screen.rows()))
+        row(screen, "engine").control.focus()
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: height() == short)
+        pane = screen.query_one("#fields").region
+        await until(pilot, lambda: pane.contains_region(row(screen, "engine").control.region))
+
+
 @pytest.mark.parametrize("path", ["schedule.max_steps", "sources"])
 async def test_esc_leaves_the_form_from_a_field_that_is_typed_into(path: str, example: Project, app_on: AppOn) -> None:
     async with app_on(example).run_test(size=(80, 24)) as pilot:

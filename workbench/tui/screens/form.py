@@ -110,8 +110,11 @@ class FormScreen(WorkbenchScreen):
 
     # ------------------------------------------------------------------ what is shown
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         self._bring_up_to_date()
+        for fold in self._wrong_folds():
+            fold.open = True
+            await self._unfold(fold)
         lacking = next((row for row in self.rows() if row.field.path in self.checked.errors), None)
         if not self.whole:
             next(self.rows()).control.focus()
@@ -223,6 +226,10 @@ class FormScreen(WorkbenchScreen):
     def on_descendant_focus(self) -> None:
         self._say_about(self.focused)
 
+    def on_resize(self) -> None:
+        if self.focused is not None:  # what is typed into stays in sight
+            self.call_after_refresh(self.focused.scroll_visible, animate=False)
+
     def _say_about(self, focused: Widget | None) -> None:
         words = self.query_one("#about Words", Words)
         if isinstance(focused, Fold):
@@ -248,6 +255,10 @@ class FormScreen(WorkbenchScreen):
 
     async def on_fold_toggled(self, event: Fold.Toggled) -> None:
         await self._unfold(event.fold)
+
+    def _wrong_folds(self) -> list[Fold]:
+        """Headings under which something is to be mended that is not shown."""
+        return [fold for fold in self.query(Fold) if fold.wrong and not fold.open]
 
     async def _unfold(self, fold: Fold) -> None:
         """Show or hide a group; its fields are made when it is first opened."""
@@ -279,6 +290,8 @@ class FormScreen(WorkbenchScreen):
                     row.say_wrong(self.checked.errors[row.field.path])
                     row.control.focus()
                     break
+            for fold in self._wrong_folds():
+                fold.action_unfold()
             self.app.tell(str(wrong) if wrong else "The recipe is not whole yet.", severity="warning")
             return
         recipe, live = self.checked.recipe, self.app.live

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.geometry import Size
 from textual.widgets import Static
 
 from workbench.tui import safe
@@ -26,6 +27,7 @@ class Facts(Painted, Static):
         self.heading: Text | None = None
         self.sentences: Sequence[tuple[str, str]] = ()
         self.pairs: Sequence[tuple[str, str]] = ()
+        self._measured = 0  # the width that its height is asked for
 
     def state(
         self, heading: Text | None, sentences: Sequence[tuple[str, str]], pairs: Sequence[tuple[str, str]]
@@ -37,6 +39,13 @@ class Facts(Painted, Static):
         grown = before != (self.heading is None, self.sentences, len(self.pairs), len(self._rows()))
         self.refresh(layout=grown and self.styles.is_auto_height)
 
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        self._measured = width  # before it is shown, its own width is another
+        try:
+            return super().get_content_height(container, viewport, width)
+        finally:
+            self._measured = 0
+
     def render(self) -> Text:
         if self.heading is None:
             return self.assemble((self.empty, "muted"))
@@ -46,7 +55,7 @@ class Facts(Painted, Static):
             text.append("\n")
             text.append(safe.line(sentence), self.paint(style))
         text.append("\n")
-        text.append_text(self._flow() if self.content_size.width >= 56 else self._column())
+        text.append_text(self._flow() if self._room() >= 56 else self._column())
         return text
 
     def _column(self) -> Text:
@@ -83,7 +92,10 @@ class Facts(Painted, Static):
         return rows
 
     def _columns(self) -> int:
-        return max(1, (self.content_size.width + GAP) // (CELL + GAP))
+        return max(1, (self._room() + GAP) // (CELL + GAP))
+
+    def _room(self) -> int:
+        return self._measured or self.content_size.width
 
     def _column_width(self) -> int:
-        return (self.content_size.width - GAP * (self._columns() - 1)) // self._columns()
+        return (self._room() - GAP * (self._columns() - 1)) // self._columns()
