@@ -184,9 +184,9 @@ class _View:
     def metrics(self, event: Metrics) -> None:
         parts = [f"step {event.step}/{self.total}"]
         if event.loss is not None:
-            parts.append(f"loss {event.loss:.3f}")
+            parts.append(f"loss {event.loss:z.3f}")
         if "reward_mean" in event.more and "kl" in event.more:  # of answers that the model writes itself
-            parts.append(f"reward {event.more['reward_mean']:.3f}  KL {event.more['kl']:.2f}")
+            parts.append(f"reward {event.more['reward_mean']:.3f}  KL {event.more['kl']:z.2f}")
         if event.tokens_per_second:
             parts.append(f"{count(event.tokens_per_second)} tokens/s")
         seconds = remaining(event.step, self.total, event.tokens, event.tokens_per_second)
@@ -194,7 +194,9 @@ class _View:
         if "eval_loss" in event.more:
             own = {"eval_kl", "eval_reward_mean"} <= event.more.keys()  # its "loss" is minus the reward
             loss = "" if own else f"validation loss {event.more['eval_loss']:.3f}"
-            learnt = "" if set(event.more) <= {"eval_loss", "eval_token_accuracy"} else outcome(event.more)
+            learnt = outcome(event.more)
+            if loss and learnt.startswith("held-out loss"):  # that is the same figure
+                learnt = ""
             sources = [
                 f"{name.removeprefix(OF_SOURCE)} {value:.3f}"
                 for name, value in event.more.items()
