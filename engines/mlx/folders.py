@@ -109,6 +109,11 @@ def open_folder(folder: Path, classes: Callable[[dict[str, Any]], tuple[type, ty
     try:
         return load_model(folder, model_config=_rotation(config), get_model_classes=classes)
     except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if str(error).startswith("Model type "):  # mlx-lm's words
+            raise WorkbenchError(
+                f"{folder} is a model of the architecture {config.get('model_type')!r}, which mlx-lm does not know.",
+                "Use --engine pytorch, or a model of another architecture.",
+            ) from error
         raise WorkbenchError(
             f"{folder} cannot be opened as a model: {_reason(error)}.",
             "Is it complete, and is its architecture one that mlx-lm knows?",

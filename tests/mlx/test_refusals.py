@@ -61,8 +61,8 @@ def spoil(tuning: TuningWorkspace, **values: Any) -> Path:
 @pytest.mark.parametrize("stage", INPUTS)
 def test_an_architecture_that_mlx_lm_does_not_know(tuning: TuningWorkspace, stage: str) -> None:
     folder = spoil(tuning, model_type="marvin")
-    refused(tuning.job(stage, "run", INPUTS[stage]), "Model type marvin not supported")
-    with pytest.raises(WorkbenchError, match="Model type marvin not supported"):
+    refused(tuning.job(stage, "run", INPUTS[stage]), "of the architecture 'marvin', which mlx-lm does not know")
+    with pytest.raises(WorkbenchError, match="of the architecture 'marvin', which mlx-lm does not know"):
         MlxEngine().load(folder)
 
 
