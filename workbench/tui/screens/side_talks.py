@@ -170,7 +170,9 @@ class TalksScreen(WorkbenchScreen):
             pane.set_class(place == self.chosen, "-chosen")
             state = "" if side.process is not None else ": cannot be opened" if side.problem else ": being opened"
             mark = "> " if place == self.chosen else ""
-            entitle(pane, f"{mark}{LETTERS[place]}  {side.model.name}{state}")
+            alike = len({other.model.engine for other in self.sides}) == 1
+            engine = "" if alike else f" on {side.model.engine}"
+            entitle(pane, f"{mark}{LETTERS[place]}  {side.model.name}{engine}{state}")
         self.refresh_keys()
 
     def _show_turns(self, side: Side) -> None:
