@@ -55,6 +55,7 @@ class Capabilities:
     stages: tuple[str, ...] = ()  # the stages that it runs here, or would if it were available
     devices: tuple[str, ...] = ()  # "cpu", "cuda:0 NVIDIA H100 80GB", "metal", ...
     dtypes: tuple[str, ...] = ()
+    launchers: tuple[str, ...] = ("local",)  # how its trainings can be started, as `launch.kind` calls it
     weight_formats: tuple[str, ...] = ()  # in which it holds a frozen base, or writes exports
     versions: Mapping[str, str] = field(default_factory=dict)  # library -> version
     reason: str = ""  # why it is not available, in one sentence

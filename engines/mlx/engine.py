@@ -72,12 +72,6 @@ class MlxEngine:
             raise WorkbenchError(
                 f"The mlx engine cannot run the stage {job.stage!r}.", f"It runs: {', '.join(STAGES)}."
             )
-        launch = job.recipe.get("launch", {})
-        if launch.get("processes", 1) > 1:
-            raise WorkbenchError(
-                f"The mlx engine trains in one process, not in {launch['processes']}.",
-                "Leave out --launch and --processes.",
-            )
         use_torch_blas()
         quieten()
         module, _, function = STAGES[job.stage].partition(":")

@@ -55,6 +55,7 @@ class PyTorchEngine:
             stages=tuple(STAGES),
             devices=device.names(),
             dtypes=("float32", "bfloat16"),
+            launchers=("local", "torchrun"),
             weight_formats=() if (lacking := self.lacking_formats()) else ("nf4",),
             versions=versions,
             lacking_formats=lacking,

@@ -94,8 +94,10 @@ def test_what_it_does_not_run_is_refused_before_the_start(small_job: Callable[..
         require_engine(recipe_from(lora))
     with pytest.raises(WorkbenchError, match="cannot run the stage 'import-model'"):
         MlxEngine().run(replace(small_job(), stage="import-model"), Listener())
-    with pytest.raises(WorkbenchError, match="trains in one process, not in 2"):
-        MlxEngine().run(small_job(launch__kind="torchrun", launch__processes=2), Listener())
+    several = {"stage": "sft", "base": "m", "data": ["c"], "launch": {"kind": "torchrun", "processes": 2}}
+    require_engine(recipe_from(several))
+    with pytest.raises(WorkbenchError, match="mlx does not start by torchrun: it trains in one process"):
+        require_engine(recipe_from(several | {"engine": "mlx"}))
 
 
 def test_chat_asks_which_engine(tmp_path: Path, artifacts: Path, capsys: Any) -> None:

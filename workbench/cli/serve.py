@@ -32,6 +32,7 @@ THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
     "serve",
     epilog="\b\nExamples:\n  workbench serve base-q8\n"
     "  workbench serve ~/models/SmolLM2.gguf --port 0 --temperature 0\n"
+    "  workbench serve tuned --engine mlx\n"
     "  WORKBENCH_API_KEY=$(openssl rand -hex 16) workbench serve tuned --host 0.0.0.0",
 )
 @click.argument("model", shell_complete=complete_artifact("export", "model"))

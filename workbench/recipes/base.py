@@ -143,6 +143,11 @@ class Recipe(Section):
         """The number format of weights, as `Capabilities.weight_formats` calls it, that its engine has to know."""
         return None
 
+    def launcher(self) -> str:
+        """How its engine's processes are started, as `Capabilities.launchers` calls it."""
+        launch = getattr(self, "launch", None)
+        return "local" if launch is None else launch.kind
+
     def uses_accelerator(self) -> bool:
         """Whether it waits for the training device, or runs beside a training."""
         return False

@@ -300,6 +300,11 @@ def require_engine(recipe: Recipe) -> None:
         raise WorkbenchError(able.lacking[recipe.stage], f"Install it: {able.install}")
     if recipe.stage not in able.stages:
         raise WorkbenchError(f"The engine {name} does not run {recipe.stage}.", _engines_for(recipe.stage))
+    if recipe.launcher() not in able.launchers:
+        raise WorkbenchError(
+            f"The engine {name} does not start by {recipe.launcher()}: it trains in one process.",
+            "Leave out --launch and --processes, or take the engine pytorch.",
+        )
     if (opener := recipe.model_engine()) is not None:
         registry.require_opener(opener)
     wanted = recipe.weight_format()
