@@ -154,7 +154,8 @@ def check_compiled(job_of: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
         MlxEngine().run(job_of(f"compiled-{compiled}"), listener)
         losses[compiled] = listener.losses()
         assert listener.all(Finished)[0].report["compiled"] == compiled
-    assert losses[True] == pytest.approx(losses[False], rel=1e-5)
+    # PPO's loss is near 0, a difference of numbers near 1: fused kernels round them otherwise.
+    assert losses[True] == pytest.approx(losses[False], rel=1e-5, abs=1e-6)
 
 
 def digest(job: Job) -> str:
