@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -74,7 +75,7 @@ class Question:
     answers: int = 1  # to each
 
 
-class Asked(BaseModel):
+class Asked(BaseModel, ABC):
     """What both kinds of requests have."""
 
     model_config = ConfigDict(strict=True, extra="allow")
@@ -97,9 +98,9 @@ class Asked(BaseModel):
     def _one_or_several(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
+    @abstractmethod
     def question(self, defaults: Sampling) -> Question:
         """`defaults` are for what the request leaves open. Raises `Refusal`."""
-        raise NotImplementedError
 
     def with_usage(self) -> bool:
         """Whether a stream is to end in the count of tokens."""
